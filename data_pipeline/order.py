@@ -1,0 +1,89 @@
+"""A position in the data is an integer: which rows make up which batch, in NumPy alone.
+
+Row order is a permutation of (seed, epoch). Global batch `step` of an epoch is rows
+[step x B, (step + 1) x B) of that order; replica r of R takes the r-th of R equal slices of it. So the batches
+are the same on any number of replicas and training resumes at any step from one integer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive steps of one epoch that one compiled call trains."""
+
+    epoch: int
+    first_step: int
+    num_steps: int
+
+
+@dataclass(frozen=True)
+class BatchOrder:
+    """The order of a training run's rows.
+
+    Attributes:
+        num_rows: rows of an epoch.
+        global_batch_size: rows of a step over all replicas.
+        seed: makes the run's permutations.
+    """
+
+    num_rows: int
+    global_batch_size: int
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The last step of an epoch may be short of rows.
+
+        >>> BatchOrder(num_rows=10, global_batch_size=4, seed=0).steps_per_epoch
+        3
+        """
+        return -(-self.num_rows // self.global_batch_size)
+
+    def rows(self, block: Block, *, block_steps: int, shard: int, num_shards: int) -> np.ndarray:
+        """Row numbers that one of `num_shards` equal shares of the global batch trains on in a block.
+
+        Returns:
+            int64 [block_steps, global_batch_size / num_shards]; -1 where there is no row: past the epoch's
+            end, and in the steps past `block.num_steps`.
+        """
+        batch = self.global_batch_size
+        assert batch % num_shards == 0
+        first = block.first_step * batch
+        last = min(first + block.num_steps * batch, self.num_rows)
+        rows = np.full(block_steps * batch, -1, np.int64)
+        rows[: last - first] = _epoch_order(self.num_rows, self.seed, block.epoch)[first:last]
+        return rows.reshape(block_steps, num_shards, batch // num_shards)[:, shard]
+
+    def blocks(self, *, first_step: int, last_step: int, block_steps: int) -> list[Block]:
+        """Blocks of the run's steps [first_step, last_step), counted from the run's start.
+
+        Blocks start at multiples of `block_steps` within an epoch and never cross its end, so the
+        same steps share a block whether or not the run was interrupted.
+
+        >>> order = BatchOrder(num_rows=10, global_batch_size=2, seed=0)
+        >>> [(b.epoch, b.first_step, b.num_steps)
+        ...  for b in order.blocks(first_step=1, last_step=7, block_steps=3)]
+        [(0, 1, 2), (0, 3, 2), (1, 0, 2)]
+        """
+        blocks = []
+        step = first_step
+        while step < last_step:
+            epoch, within = divmod(step, self.steps_per_epoch)
+            end = min(within - within % block_steps + block_steps, self.steps_per_epoch)
+            num_steps = min(end - within, last_step - step)
+            blocks.append(Block(epoch, within, num_steps))
+            step += num_steps
+        return blocks
+
+
+@lru_cache(maxsize=2)
+def _epoch_order(num_rows: int, seed: int, epoch: int) -> np.ndarray:
+    """The epoch's permutation. RandomState's stream is frozen, so a NumPy upgrade keeps a run's batches."""
+    generator = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([seed, epoch])))
+    return generator.permutation(num_rows)

@@ -1,0 +1,64 @@
+"""The input pipeline: tf.data superbatches of K global batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from data_pipeline.dataset import Columns
+from data_pipeline.order import BatchOrder, Block
+
+# Two superbatches ready while one trains: measured enough, and bounded memory.
+PREFETCH = 2
+
+
+def superbatches(
+    columns: Columns,
+    order: BatchOrder,
+    blocks: list[Block],
+    *,
+    block_steps: int,
+    shards: range,
+    num_shards: int,
+) -> tf.data.Dataset:
+    """Superbatches for the local replicas of one worker, a pure function of (seed, epoch, step).
+
+    Args:
+        blocks: what to train, in order; start anywhere by giving fewer.
+        block_steps: K, the steps a superbatch has room for.
+        shards: the worker's shares of the global batch, one per local replica.
+        num_shards: shares of the global batch over all workers.
+
+    Returns:
+        A dataset of dictionaries, for each block one per local replica in turn, with arrays
+        [K, global_batch_size / num_shards]: `user_index`, `item_index` (int32), `rating`, `weight` (float32).
+        Rows that pad an epoch's last batch have weight 0.
+    """
+
+    def superbatch(block_number: np.ndarray, shard: np.ndarray) -> tuple[np.ndarray, ...]:
+        rows = order.rows(
+            blocks[int(block_number)], block_steps=block_steps, shard=int(shard), num_shards=num_shards
+        )
+        there = rows >= 0
+        rows = np.where(there, rows, 0)
+        return (
+            columns.user_index[rows],
+            columns.item_index[rows],
+            columns.rating[rows],
+            there.astype(np.float32),
+        )
+
+    shape = (block_steps, order.global_batch_size // num_shards)
+    names = {"user_index": tf.int32, "item_index": tf.int32, "rating": tf.float32, "weight": tf.float32}
+
+    def element(block_number: tf.Tensor, shard: tf.Tensor) -> dict[str, tf.Tensor]:
+        arrays = tf.numpy_function(superbatch, [block_number, shard], list(names.values()), stateful=False)
+        return {name: tf.ensure_shape(a, shape) for name, a in zip(names, arrays, strict=True)}
+
+    block_numbers = np.repeat(np.arange(len(blocks)), len(shards))
+    shard_numbers = np.tile(np.asarray(shards), len(blocks))
+    return (
+        tf.data.Dataset.from_tensor_slices((block_numbers, shard_numbers))
+        .map(element, num_parallel_calls=1, deterministic=True)
+        .prefetch(PREFETCH * len(shards))
+    )

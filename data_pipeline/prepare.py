@@ -1,0 +1,119 @@
+"""From whatever holds ratings to a prepared dataset."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from data_pipeline.dataset import MANIFEST, PreparedDataset, require_empty, write_dataset
+from data_pipeline.errors import UserError
+from data_pipeline.generate import generate_ratings
+from data_pipeline.movielens import (
+    download_ml_100k,
+    is_ml_100k_folder,
+    read_ml_100k_folder,
+    read_predefined_pair,
+)
+from data_pipeline.ratings import Ratings, ratings_from_frame, read_ratings_file
+from data_pipeline.split import cut_validation, random_split
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How ratings are split.
+
+    Attributes:
+        split: `random`, or the name of a predefined pair in the folder (`u1` for u1.base and u1.test).
+        test_fraction: of all rows; for the random split.
+        validation_fraction: of the training rows; 0 for no validation curve.
+        split_seed: seed of both cuts.
+    """
+
+    split: str = "random"
+    test_fraction: float = 0.2
+    validation_fraction: float = 0.05
+    split_seed: int = 42
+
+
+def resolve_data(data: str | Path | pd.DataFrame | None) -> tuple[Path | Ratings, str]:
+    """What is meant by DATA: a path, or ratings; and one plain line that says which was taken.
+
+    None means MovieLens-100K where it is at hand or can be downloaded, else generated ratings;
+    `generated` means the latter.
+    """
+    if data is None:
+        try:
+            folder = download_ml_100k()
+        except OSError as error:
+            return generate_ratings(), (
+                f"MovieLens-100K is not here and cannot be downloaded ({error}): using generated ratings "
+                "from a planted model instead. Give real ratings with DATA=path."
+            )
+        return folder, f"MovieLens-100K from {folder}"
+    if isinstance(data, str) and data == "generated":
+        return generate_ratings(), "generated ratings from a planted model"
+    if not isinstance(data, str | Path):
+        return ratings_from_frame(data), f"a DataFrame of {len(data):,} rows"
+    path = Path(data)
+    if not path.exists():
+        raise UserError(f"DATA: no such file or folder: {path}")
+    return path, str(path)
+
+
+def read_ratings(source: Path | Ratings, config: DataConfig) -> tuple[Ratings, Ratings | None]:
+    """(all ratings, None), or (train, test) where `config.split` names a predefined pair."""
+    if config.split != "random":
+        if not isinstance(source, Path) or not source.is_dir():
+            raise UserError(
+                f"data.split must be 'random', or a pair in a folder such as u1, got {config.split!r}"
+            )
+        return read_predefined_pair(source, config.split)
+    if isinstance(source, Ratings):
+        return source, None
+    if source.is_file():
+        return read_ratings_file(source), None
+    if is_ml_100k_folder(source):
+        return read_ml_100k_folder(source), None
+    raise UserError(f"DATA: a folder of ratings has u.data (MovieLens-100K) or {MANIFEST}, got {source}")
+
+
+def prepare_dataset(ratings: Ratings, test: Ratings | None, config: DataConfig, out: Path) -> PreparedDataset:
+    """Splits, indexes and writes ratings (`test`: the predefined test part, or None) to the folder `out`."""
+    require_empty(out)
+    if test is None:
+        split = random_split(
+            len(ratings),
+            test_fraction=config.test_fraction,
+            validation_fraction=config.validation_fraction,
+            seed=config.split_seed,
+        )
+        table = ratings.table
+    else:
+        table = pa.concat_tables([ratings.table, test.table])
+        rows = pa.array(range(len(table))).to_numpy()
+        split = cut_validation(
+            rows[: len(ratings)],
+            rows[len(ratings) :],
+            validation_fraction=config.validation_fraction,
+            seed=config.split_seed,
+        )
+    return write_dataset(
+        out,
+        name=ratings.name,
+        parts={
+            "train": table.take(split.train),
+            "validation": table.take(split.validation),
+            "test": table.take(split.test),
+        },
+        users=ratings.users,
+        items=ratings.items,
+        split_settings=asdict(config),
+        source_fingerprint=ratings.fingerprint,
+        rmse_floor=ratings.rmse_floor,
+    )

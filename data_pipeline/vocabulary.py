@@ -1,0 +1,47 @@
+"""Raw ids to embedding rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+UNKNOWN_INDEX = 0
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The ids seen in training, sorted. Index 0 is every other id; `ids[i]` has index i + 1."""
+
+    ids: pa.Array
+
+    @classmethod
+    def from_column(cls, column: pa.ChunkedArray) -> Vocabulary:
+        """The vocabulary of the distinct ids of a training column.
+
+        >>> Vocabulary.from_column(pa.chunked_array([["b", "a", "b"]])).ids.to_pylist()
+        ['a', 'b']
+        """
+        ids = pc.unique(column)
+        return cls(ids.take(pc.sort_indices(ids)))
+
+    def __len__(self) -> int:
+        """How many rows an embedding table needs: the known ids and the unknown one."""
+        return len(self.ids) + 1
+
+    def index(self, column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+        """Indices (int32) of raw ids; `UNKNOWN_INDEX` for ids that training did not have.
+
+        >>> Vocabulary(pa.array([7, 9])).index(pa.array([9, 8, 7])).tolist()
+        [2, 0, 1]
+        >>> Vocabulary(pa.array([7, 9])).index(pa.array(["9", "Anna"])).tolist()
+        [2, 0]
+        """
+        if column.type != self.ids.type:
+            # '9' from a command line or a file with other ids in it is the 9 of the training data.
+            text = Vocabulary(pc.cast(self.ids, pa.string()))
+            return text.index(pc.cast(column, pa.string()))
+        found = pc.index_in(column, value_set=self.ids)
+        return (pc.fill_null(found, -1).to_numpy() + 1).astype(np.int32)

@@ -1,0 +1,324 @@
+"""The command line: `reeltrain VERB`.
+
+Results go to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 the user's mistake (one line that
+names the rule and the value), 128 + N stopped by signal N with a checkpoint saved.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+# TensorFlow takes seconds to import: each verb imports what it needs, after its arguments were checked.
+
+AS_PATH = click.Path(path_type=Path)
+data_argument = click.argument("data", required=False)
+workdir_argument = click.argument("workdir", required=False, type=AS_PATH)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+settings_option = click.option(
+    "--set", "settings", multiple=True, metavar="PART.KEY=VALUE", help="Change a setting; may be repeated."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="reeltrain")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def cli(debug: bool) -> None:
+    """Trains embedding+MLP recommenders on one CPU, all GPUs of a server, or several machines."""
+
+
+@cli.command()
+@data_argument
+@click.option("--out", type=AS_PATH, required=True, help="The new folder.")
+@settings_option
+@json_option
+def prepare(data: str | None, out: Path, settings: tuple[str, ...], as_json: bool) -> None:
+    """Splits and indexes ratings into a prepared dataset.
+
+    DATA is a ratings file (ML-100K's u.data, or .csv/.tsv with a header), a folder with u.data, or `generated`.
+    Without it: MovieLens-100K if it can be had, else generated ratings.
+    """
+    from data_pipeline.dataset import require_empty
+    from data_pipeline.prepare import prepare_dataset, read_ratings, resolve_data
+    from trainer.config import make_config
+    from trainer.recipes import RECIPES
+
+    for setting in settings:
+        if not setting.startswith("data."):
+            raise click.UsageError(f"prepare takes only data.* settings, got {setting!r}")
+    config = make_config("article", RECIPES, settings).data
+    require_empty(out)
+    source, described = resolve_data(data)
+    print(f"data      {described}", file=sys.stderr)
+    ratings, test = read_ratings(source, config)
+    dataset = prepare_dataset(ratings, test, config, out)
+    manifest = dataset.manifest
+    result = {
+        key: manifest[key] for key in ("rows", "dropped_rows", "users", "items", "splits", "rmse_floor")
+    }
+    result["dataset"] = str(out)
+    splits = ", ".join(f"{name} {rows:,}" for name, rows in manifest["splits"].items())
+    text = f"{manifest['rows']:,} ratings of {manifest['users']:,} users and {manifest['items']:,} items: {splits}"
+    if manifest["rmse_floor"] is not None:
+        text += f"\nplanted noise: no model can reach a test RMSE much below {manifest['rmse_floor']:.4f}"
+    _print(result, f"{text}\nprepared dataset: {out}", as_json)
+
+
+@cli.command()
+@data_argument
+@click.option("--workdir", type=AS_PATH, help="Where the run is kept.  [default: runs/<data>-<recipe>]")
+@click.option("--recipe", default="article", show_default=True, help="Named settings to start from.")
+@settings_option
+@json_option
+def train(
+    data: str | None, workdir: Path | None, recipe: str, settings: tuple[str, ...], as_json: bool
+) -> None:
+    """Trains a recipe on DATA; in a workdir that a run was begun in, continues it.
+
+    DATA is what `prepare` takes, or a prepared dataset.
+    """
+    from data_pipeline.prepare import resolve_data
+    from trainer.config import make_config
+    from trainer.recipes import RECIPES
+    from trainer.workdir import Workdir
+
+    # Mistakes are told before the seconds that TensorFlow takes to load.
+    make_config(recipe, RECIPES, settings)
+    if data is not None:
+        resolve_data(data)
+    if workdir is not None:
+        Workdir(workdir).require_usable()
+    print("reeltrain: loading TensorFlow …", file=sys.stderr, flush=True)
+    from trainer.train import train
+
+    result = train(data, recipe=recipe, settings=settings, workdir=workdir)
+    fields = {
+        "workdir": str(result.workdir),
+        "recipe": recipe,
+        "step": result.step,
+        "replicas": result.replicas,
+        "workers": result.workers,
+        "precision": result.precision,
+        "train_loss": result.train_loss,
+        "test_rmse": result.test_rmse,
+        "test_mae": result.test_mae,
+        "examples_per_sec": result.examples_per_sec,
+    }
+    if result.stopped_by is None:
+        text = (
+            f"test RMSE {result.test_rmse:.4f}  MAE {result.test_mae:.4f}  "
+            f"(step {result.step}, train loss {result.train_loss:.4f})\n"
+            f"curves: tensorboard --logdir {result.workdir}"
+        )
+    else:
+        text = f"stopped at step {result.step}, checkpoint saved; the same command continues"
+    _print(fields, text, as_json)
+    if result.stopped_by is not None:
+        sys.exit(128 + result.stopped_by)
+
+
+@cli.command()
+@workdir_argument
+@json_option
+def evaluate(workdir: Path | None, as_json: bool) -> None:
+    """Errors on the test split, beside baselines fitted on the same training rows.
+
+    WORKDIR is a trained run; by default the newest under runs/.
+    """
+    workdir = _existing_run(workdir)
+    from trainer.evaluate import evaluate
+
+    result = evaluate(workdir)
+    rows = {"model": result.test, **result.baselines}
+    lines = [result.protocol, f"{'':16}{'RMSE':>8}{'MAE':>8}"]
+    lines += [f"{name:16}{errors['rmse']:8.4f}{errors['mae']:8.4f}" for name, errors in rows.items()]
+    fields = {
+        "workdir": str(workdir),
+        "test": result.test,
+        "baselines": result.baselines,
+        "protocol": result.protocol,
+    }
+    _print(fields, "\n".join(lines), as_json)
+
+
+@cli.command()
+@workdir_argument
+@click.option("--user", help="A raw user id; needs --item.")
+@click.option("--item", help="A raw item id; needs --user.")
+@click.option("--pairs", type=AS_PATH, help="A CSV file with columns user_id and item_id.")
+@json_option
+def predict(
+    workdir: Path | None, user: str | None, item: str | None, pairs: Path | None, as_json: bool
+) -> None:
+    """Predicted ratings: the first ten test rows beside the actual ones, or what is asked for."""
+    if (user is None) != (item is None):
+        raise click.UsageError(
+            f"--user and --item go together, got only {'--item' if user is None else '--user'}"
+        )
+    if pairs is not None and user is not None:
+        raise click.UsageError("give --pairs or --user and --item, got both")
+    asked = _read_pairs(pairs) if pairs is not None else [(user, item)] if user is not None else None
+    workdir = _existing_run(workdir)
+    from trainer.predict import predict
+
+    table = predict(workdir, asked)
+    rows = table.to_dict("records")
+    lines = [f"{'user':>10}{'item':>10}{'predicted':>11}{'actual':>8}"]
+    for row in rows:
+        actual = "" if row["actual"] is None else f"{row['actual']:g}"
+        unknown = [what for what in ("user", "item") if not row[f"known_{what}"]]
+        note = f"  unknown {' and '.join(unknown)}" if unknown else ""
+        lines.append(f"{row['user_id']!s:>10}{row['item_id']!s:>10}{row['predicted']:11.2f}{actual:>8}{note}")
+    _print({"workdir": str(workdir), "predictions": rows}, "\n".join(lines), as_json)
+
+
+@cli.command()
+@workdir_argument
+@click.option("--user", help="A raw user id.  [default: the user of the first test row]")
+@click.option("-k", default=10, show_default=True, help="How many items.")
+@json_option
+def recommend(workdir: Path | None, user: str | None, k: int, as_json: bool) -> None:
+    """The k best items that a user has not rated yet."""
+    if k < 1:
+        raise click.BadParameter(f"k must be at least 1, got {k}", param_hint="-k")
+    workdir = _existing_run(workdir)
+    from trainer.recommend import recommend
+
+    result = recommend(workdir, user, k=k)
+    items = result.items.to_dict("records")
+    lines = [
+        f"for user {result.user_id}, nothing already rated"
+        if result.known_user
+        else f"user {result.user_id} is not in the training data: the items best liked by everybody"
+    ]
+    for rank, item in enumerate(items, start=1):
+        lines.append(f"{rank:3}. {item['title'] or item['item_id']}  ({item['score']:.2f})")
+    fields = {
+        "workdir": str(workdir),
+        "user_id": result.user_id,
+        "known_user": result.known_user,
+        "items": items,
+    }
+    _print(fields, "\n".join(lines), as_json)
+
+
+@cli.group()
+def launch() -> None:
+    """Starts training in several processes."""
+
+
+@launch.command("local", context_settings={"ignore_unknown_options": True})
+@click.option("--workers", type=click.IntRange(min=1), required=True, help="How many processes.")
+@click.option(
+    "--log-dir", type=AS_PATH, help="For worker-<i>.log.  [default: <--workdir>/logs, or runs/logs]"
+)
+@json_option
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def launch_local(workers: int, log_dir: Path | None, as_json: bool, arguments: tuple[str, ...]) -> None:
+    """Runs `reeltrain train ...` in several worker processes on this machine.
+
+    \b
+    Example: reeltrain launch local --workers 2 -- train ratings.csv --workdir runs/two
+    """
+    from launch.local import run_workers
+
+    if not arguments or arguments[0] != "train":
+        raise click.UsageError(f"launch starts `train` with its arguments after --, got {list(arguments)}")
+    log_dir = log_dir or _workdir_of(arguments) / "logs"
+    print(f"launch    {workers} worker(s); what each prints is in {log_dir}", file=sys.stderr, flush=True)
+    as_json = as_json or "--json" in arguments
+    result = run_workers(workers, [*arguments, *(["--json"] if as_json else [])], log_dir=log_dir)
+    lines = result.chief_stdout.splitlines()
+    fields = {
+        "workers": workers,
+        "exit_statuses": result.exit_statuses,
+        "log_dir": str(log_dir),
+        "result": json.loads(lines[-1]) if as_json and lines else None,
+    }
+    _print(fields, "\n".join(lines), as_json)
+    if result.first_failed is not None:
+        log = log_dir / f"worker-{result.first_failed}.log"
+        _fail(
+            f"worker {result.first_failed} ended with status {result.exit_status}; see {log}",
+            result.exit_status,
+        )
+
+
+def _workdir_of(arguments: tuple[str, ...]) -> Path:
+    """The --workdir among the arguments of `train`, or `runs`."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument == "--workdir" and following:
+            return Path(following)
+        if argument.startswith("--workdir="):
+            return Path(argument.removeprefix("--workdir="))
+    return Path("runs")
+
+
+def _existing_run(workdir: Path | None) -> Path:
+    """The run that is meant, checked before TensorFlow loads."""
+    from trainer.workdir import Workdir, newest_workdir
+
+    if workdir is None:
+        workdir = newest_workdir()
+        print(f"run       {workdir} (the newest)", file=sys.stderr)
+    Workdir(workdir).read()
+    return workdir
+
+
+def _read_pairs(path: Path) -> list[tuple[object, object]]:
+    """The pairs of a CSV file, ids as written."""
+    import pandas as pd
+
+    from data_pipeline.errors import UserError
+
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        raise UserError(f"--pairs: no such file: {path}") from None
+    except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
+        raise UserError(f"--pairs: {path} is not a CSV file: {str(error).splitlines()[0]}") from None
+    if not {"user_id", "item_id"} <= set(frame.columns):
+        raise UserError(f"--pairs: {path} needs columns user_id and item_id, got {list(frame.columns)[:10]}")
+    return list(zip(frame["user_id"], frame["item_id"], strict=True))
+
+
+def _print(fields: dict[str, Any], text: str, as_json: bool) -> None:
+    print(json.dumps(fields) if as_json else text)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point: turns exceptions into one line and an exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        cli(arguments, standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        sys.exit(2)
+    except click.ClickException as error:
+        _fail(error.format_message(), 2)
+    except click.Abort:
+        _fail("interrupted", 130)
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        from data_pipeline.errors import UserError
+
+        if isinstance(error, UserError):
+            _fail(str(error), 2)
+        if isinstance(error, OSError) and error.strerror:
+            _fail(f"{error.strerror}: {error.filename or ''}", 1)
+        _fail(f"{type(error).__name__}: {error}", 1)
+
+
+def _fail(message: str, status: int) -> None:
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    print(f"reeltrain: {' '.join(lines)[:1000]}", file=sys.stderr)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""Several workers on this machine, each a process with its own TF_CONFIG on free loopback ports."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+# After SIGTERM a worker saves a checkpoint; then it is killed.
+GRACE_SECS = 30.0
+POLL_SECS = 0.1
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class LaunchResult:
+    """How the workers ended.
+
+    Attributes:
+        exit_statuses: one a worker, the shell's way (128 + N for signal N).
+        first_failed: the worker that failed first, or None. The others were ended because of it.
+        chief_stdout: what worker 0 printed on stdout.
+    """
+
+    exit_statuses: list[int]
+    first_failed: int | None
+    chief_stdout: str
+
+    @property
+    def exit_status(self) -> int:
+        """Of the worker that failed first; 0 if none did."""
+        return 0 if self.first_failed is None else self.exit_statuses[self.first_failed]
+
+
+def run_workers(num_workers: int, arguments: list[str], *, log_dir: Path) -> LaunchResult:
+    """Runs `reeltrain ARGUMENTS` in `num_workers` processes until all end; the first failure ends all.
+
+    The chief's stderr is shown as it comes; each worker's output is kept in `log_dir`/worker-<i>.log. SIGINT and
+    SIGTERM are handed on, so that the workers save and stop. No process is left behind, even if this one is killed.
+    """
+    log_dir.mkdir(parents=True, exist_ok=True)
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(num_workers)]
+    with contextlib.ExitStack() as stack:
+        logs = [stack.enter_context((log_dir / f"worker-{i}.log").open("wb")) for i in range(num_workers)]
+        workers = [_start(arguments, addresses, i, log=logs[i]) for i in range(num_workers)]
+        chief_stdout: list[bytes] = []
+        readers = [
+            threading.Thread(target=_read, args=(workers[0].stdout, [logs[0].write, chief_stdout.append])),
+            threading.Thread(target=_read, args=(workers[0].stderr, [logs[0].write, _show])),
+        ]
+        for reader in readers:
+            reader.start()
+        try:
+            with _handing_on_signals(workers):
+                first_failed = _wait(workers)
+        finally:
+            _end(workers)
+            for reader in readers:
+                reader.join()
+    return LaunchResult(
+        exit_statuses=[_shell_status(worker.returncode) for worker in workers],
+        first_failed=first_failed,
+        chief_stdout=b"".join(chief_stdout).decode(errors="replace"),
+    )
+
+
+def tf_config(addresses: list[str], index: int) -> str:
+    """The TF_CONFIG of worker `index`.
+
+    >>> tf_config(["a:1", "b:2"], 1)
+    '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}'
+    """
+    return json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback interface that nobody listens on, all different."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _start(arguments: list[str], addresses: list[str], index: int, *, log: IO[bytes]) -> subprocess.Popen:
+    threads = str(max(1, (os.cpu_count() or 1) // len(addresses)))
+    # Workers that share a machine share its cores, too.
+    threading_defaults = {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}
+    return subprocess.Popen(
+        [sys.executable, "-m", "launch.cli", *arguments],
+        env={**threading_defaults, **os.environ, "TF_CONFIG": tf_config(addresses, index)},
+        stdin=subprocess.DEVNULL,
+        stdout=log if index else subprocess.PIPE,
+        stderr=log if index else subprocess.PIPE,
+        # A terminal's Ctrl-C goes to us alone: we hand it on, once.
+        start_new_session=True,
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+    )
+
+
+def _die_with_parent() -> None:
+    """In the child: asks the kernel to kill it when the launcher's thread ends, however that ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _read(stream: IO[bytes], sinks: list) -> None:
+    for line in stream:
+        for sink in sinks:
+            sink(line)
+
+
+def _show(line: bytes) -> None:
+    sys.stderr.write(line.decode(errors="replace"))
+    sys.stderr.flush()
+
+
+def _wait(workers: list[subprocess.Popen]) -> int | None:
+    """Returns when all have ended well (None) or one has failed (its index)."""
+    while True:
+        statuses = [worker.poll() for worker in workers]
+        failed = next((index for index, status in enumerate(statuses) if status), None)
+        if failed is not None or None not in statuses:
+            return failed
+        time.sleep(POLL_SECS)
+
+
+def _end(workers: list[subprocess.Popen]) -> None:
+    """Ends those still running: SIGTERM, time to save, SIGKILL."""
+    for worker in workers:
+        if worker.poll() is None:
+            worker.terminate()
+    deadline = time.monotonic() + GRACE_SECS
+    for worker in workers:
+        try:
+            worker.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait()
+
+
+@contextlib.contextmanager
+def _handing_on_signals(workers: list[subprocess.Popen]) -> Iterator[None]:
+    def on_signal(signum: int, _frame: FrameType | None) -> None:
+        for worker in workers:
+            if worker.poll() is None:
+                worker.send_signal(signum)
+
+    previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _shell_status(returncode: int) -> int:
+    return 128 - returncode if returncode < 0 else returncode

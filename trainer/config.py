@@ -1,0 +1,188 @@
+"""The configuration of a run: defaults < recipe < `--set part.key=value`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from data_pipeline.errors import UserError
+from data_pipeline.prepare import DataConfig
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which model, and its sizes.
+
+    Attributes:
+        name: a key of `trainer.models.MODELS`.
+        embedding_dim: width of the user's and of the item's embedding.
+        hidden_units: widths of the dense layers between the embeddings and the output.
+    """
+
+    name: str = "mlp"
+    embedding_dim: int = 16
+    hidden_units: tuple[int, ...] = (64, 32)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """The optimizer: `adam` or `sgd`, and its learning rate."""
+
+    name: Literal["adam", "sgd"] = "adam"
+    learning_rate: float = 1e-3
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The loop.
+
+    Attributes:
+        epochs: passes over the training rows.
+        global_batch_size: rows of a step, over all replicas of all workers.
+        seed: makes initial weights and row order.
+        replicas: devices of this process; 0 = all its GPUs, or one CPU. Without a GPU, so many logical CPUs.
+        precision: `auto` chooses by hardware: bfloat16 compute from compute capability 8.0, float16 from 7.0,
+            else float32.
+        steps_per_loop: K, the steps of one compiled call; 0 = enough for about 65,536 rows.
+        log_every_steps: steps averaged into one point of the loss curve.
+        reduction: how MirroredStrategy sums gradients; `auto` leaves it to TensorFlow.
+    """
+
+    epochs: int = 5
+    global_batch_size: int = 1024
+    seed: int = 0
+    replicas: int = 0
+    precision: Literal["auto", "float32", "float64", "mixed_bfloat16", "mixed_float16"] = "auto"
+    steps_per_loop: int = 0
+    log_every_steps: int = 50
+    reduction: Literal["auto", "nccl", "hierarchical_copy", "one_device"] = "auto"
+
+
+@dataclass(frozen=True)
+class Config:
+    """All of a run's settings, one frozen dataclass a part."""
+
+    recipe: str = "default"
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def to_json(self) -> str:
+        """The whole configuration, as kept in a workdir's `config.json`."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    def flat(self) -> dict[str, Any]:
+        """Dotted key -> value, for comparing two configurations and for printing."""
+        flat = {"recipe": self.recipe}
+        for part in PARTS:
+            for key, value in dataclasses.asdict(getattr(self, part)).items():
+                flat[f"{part}.{key}"] = value
+        return flat
+
+
+PARTS = ("data", "model", "optimizer", "train")
+
+# Values below these are refused; NaN and infinity always are.
+_LOWEST: dict[str, float] = {
+    "data.split_seed": 0,
+    "model.embedding_dim": 1,
+    "model.hidden_units": 1,
+    "train.epochs": 1,
+    "train.global_batch_size": 1,
+    "train.seed": 0,
+    "train.replicas": 0,
+    "train.steps_per_loop": 0,
+    "train.log_every_steps": 1,
+}
+_SEED_LIMIT = 2**32
+
+
+def make_config(
+    recipe: str, recipes: Mapping[str, Mapping[str, Any]], settings: Iterable[str] = ()
+) -> Config:
+    """The configuration of a recipe with `part.key=value` settings on top.
+
+    >>> make_config("r", {"r": {"train.epochs": 3}}, ["model.hidden_units=8,4"]).model.hidden_units
+    (8, 4)
+
+    Raises:
+        UserError: unknown recipe or key, or a value of the wrong type or out of its range.
+    """
+    if recipe not in recipes:
+        raise UserError(f"recipe must be one of {', '.join(recipes)}, got {recipe!r}")
+    values: dict[str, Any] = dict(recipes[recipe])
+    for setting in settings:
+        key, separator, text = setting.partition("=")
+        if not separator:
+            raise UserError(f"a setting has the form part.key=value, got {setting!r}")
+        values[key.strip()] = _parse(key.strip(), text.strip())
+    return _build(values, recipe=recipe)
+
+
+def config_from_json(text: str) -> Config:
+    """Reads back `Config.to_json`; keys unknown to this version are errors."""
+    content = json.loads(text)
+    values = {f"{part}.{key}": value for part in PARTS for key, value in content[part].items()}
+    values["model.hidden_units"] = tuple(values["model.hidden_units"])
+    return _build(values, recipe=content["recipe"])
+
+
+def _build(values: Mapping[str, Any], *, recipe: str) -> Config:
+    config = Config(recipe=recipe)
+    for key, value in values.items():
+        _type_of(key)
+        _check_range(key, value)
+        part, _, name = key.partition(".")
+        config = dataclasses.replace(
+            config, **{part: dataclasses.replace(getattr(config, part), **{name: value})}
+        )
+    return config
+
+
+def _type_of(key: str) -> Any:
+    """The annotated type of a dotted key."""
+    part, _, name = key.partition(".")
+    part_type = {
+        "data": DataConfig,
+        "model": ModelConfig,
+        "optimizer": OptimizerConfig,
+        "train": TrainConfig,
+    }.get(part)
+    hints = typing.get_type_hints(part_type) if part_type else {}
+    if name not in hints:
+        known = [k for k in Config().flat() if k.startswith(f"{part}.")] or list(PARTS)
+        raise UserError(f"unknown setting {key!r}; known: {', '.join(known)}")
+    return hints[name]
+
+
+def _parse(key: str, text: str) -> Any:
+    """Text from the command line as the key's type."""
+    wanted = _type_of(key)
+    try:
+        if typing.get_origin(wanted) is tuple:
+            return tuple(int(part) for part in text.strip("()[]").split(",") if part.strip())
+        if typing.get_origin(wanted) in (Literal, types.UnionType):
+            return text
+        return wanted(text)
+    except ValueError:
+        name = "whole numbers with commas between" if typing.get_origin(wanted) is tuple else wanted.__name__
+        raise UserError(f"{key} must be {name}, got {text!r}") from None
+
+
+def _check_range(key: str, value: Any) -> None:
+    wanted = _type_of(key)
+    if typing.get_origin(wanted) is Literal and value not in typing.get_args(wanted):
+        raise UserError(f"{key} must be one of {', '.join(typing.get_args(wanted))}, got {value!r}")
+    if key == "optimizer.learning_rate" and not 0 < value < float("inf"):
+        raise UserError(f"{key} must be a positive number, got {value}")
+    if key.endswith("seed") and value >= _SEED_LIMIT:
+        raise UserError(f"{key} must be below {_SEED_LIMIT}, got {value}")
+    for number in value if isinstance(value, tuple) else (value,):
+        if key in _LOWEST and number < _LOWEST[key]:
+            raise UserError(f"{key} must be at least {_LOWEST[key]}, got {number}")

@@ -1,0 +1,78 @@
+"""The curves of a run: TensorBoard event files and `metrics.jsonl`, without gaps or doubles after a resume."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from tensorboard.compat.proto import event_pb2
+from tensorboard.plugins.text import metadata as text_metadata
+from tensorboard.compat.proto import summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from trainer.config import Config
+from trainer.workdir import Workdir
+
+FLUSH_SECS = 5
+
+
+class Curves:
+    """Writes scalars of a run to its workdir.
+
+    Args:
+        first_step: steps already trained. Points behind it, of a run that was killed after its last
+            checkpoint, are dropped: they will be trained again.
+    """
+
+    def __init__(self, workdir: Workdir, *, first_step: int) -> None:
+        self._writer = EventFileWriter(str(workdir.tensorboard), flush_secs=FLUSH_SECS)
+        # TensorBoard drops what it read of this and later steps when a session starts again.
+        self._add(first_step + 1, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
+        _drop_lines_after(workdir, first_step)
+        self._metrics = workdir.metrics.open("a", encoding="utf-8")
+
+    def add(self, step: int, scalars: dict[str, float]) -> None:
+        """Adds one point to each named curve; `step` counts trained steps."""
+        values = [summary_pb2.Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
+        self._add(step, summary=summary_pb2.Summary(value=values))
+        self._metrics.write(json.dumps({"step": step, **scalars}) + "\n")
+
+    def add_config(self, config: Config) -> None:
+        """Shows the configuration as a table in TensorBoard's text tab."""
+        lines = ["| setting | value |", "|---|---|"]
+        lines += [f"| {key} | {value} |" for key, value in config.flat().items()]
+        content = tensor_pb2.TensorProto(
+            dtype=types_pb2.DT_STRING,
+            string_val=["\n".join(lines).encode()],
+            tensor_shape=tensor_shape_pb2.TensorShapeProto(),
+        )
+        value = summary_pb2.Summary.Value(
+            tag="config",
+            tensor=content,
+            metadata=text_metadata.create_summary_metadata(display_name="config", description=""),
+        )
+        self._add(0, summary=summary_pb2.Summary(value=[value]))
+
+    def flush(self) -> None:
+        """Makes all points readable by others."""
+        self._writer.flush()
+        self._metrics.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+        self._metrics.close()
+
+    def _add(self, step: int, **content: Any) -> None:
+        self._writer.add_event(event_pb2.Event(step=step, wall_time=time.time(), **content))
+
+
+def _drop_lines_after(workdir: Workdir, last_step: int) -> None:
+    if not workdir.metrics.is_file():
+        return
+    kept = []
+    for line in workdir.metrics.read_text(encoding="utf-8").splitlines(keepends=True):
+        # A killed writer may leave half a line, the last.
+        if line.endswith("\n") and json.loads(line)["step"] <= last_step:
+            kept.append(line)
+    workdir.metrics.write_text("".join(kept), encoding="utf-8")

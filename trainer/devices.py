@@ -1,0 +1,156 @@
+"""What there is to compute on: strategy, replicas, precision."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from data_pipeline.errors import UserError
+from trainer.config import TrainConfig
+
+# More logical CPUs than this for each core only wait for one another.
+LOGICAL_CPUS_PER_CORE = 4
+
+_REDUCTIONS = {
+    "nccl": tf.distribute.NcclAllReduce,
+    "hierarchical_copy": tf.distribute.HierarchicalCopyAllReduce,
+    "one_device": tf.distribute.ReductionToOneDevice,
+}
+
+
+@dataclass(frozen=True)
+class Devices:
+    """The devices of a run, over all its workers.
+
+    Attributes:
+        strategy: the default strategy on one device, so that the whole block compiles as one program.
+        precision: the Keras dtype policy in force.
+        num_workers, worker: how many processes train together, and which this one is; worker 0 is the chief.
+        local_replicas: replicas of this process.
+        description: for people.
+    """
+
+    strategy: tf.distribute.Strategy
+    precision: str
+    num_workers: int
+    worker: int
+    local_replicas: int
+    description: str
+
+    @property
+    def num_replicas(self) -> int:
+        """Replicas over all workers; every worker has the same number."""
+        return self.strategy.num_replicas_in_sync
+
+    @property
+    def is_chief(self) -> bool:
+        return self.worker == 0
+
+    @property
+    def shards(self) -> range:
+        """This worker's shares of the global batch, one a local replica."""
+        return range(self.worker * self.local_replicas, (self.worker + 1) * self.local_replicas)
+
+
+def worker_from_environment() -> tuple[int, int]:
+    """(worker, number of workers) from TF_CONFIG; (0, 1) without it.
+
+    Raises:
+        UserError: TF_CONFIG is not what TensorFlow reads, or has other tasks than workers and a chief.
+    """
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        return 0, 1
+    try:
+        content = json.loads(text)
+        cluster, task = content["cluster"], content["task"]
+        kinds = [kind for kind in ("chief", "worker") if kind in cluster]
+        addresses = [(kind, index) for kind in kinds for index in range(len(cluster[kind]))]
+        return addresses.index((task["type"], int(task["index"]))), len(addresses)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"TF_CONFIG must name a cluster of workers and this process's task, got {text!r} ({error})"
+        ) from None
+
+
+def set_up_devices(config: TrainConfig) -> Devices:
+    """Chooses strategy and precision from the configuration, TF_CONFIG and the hardware.
+
+    Must run before TensorFlow touches a device: logical CPUs and collectives are fixed at that moment.
+
+    Raises:
+        UserError: more replicas than devices, or a batch that does not divide by the replicas.
+    """
+    worker, num_workers = worker_from_environment()
+    gpus = tf.config.list_physical_devices("GPU")
+    local = config.replicas or len(gpus) or 1
+    if config.global_batch_size % (local * num_workers):
+        raise UserError(
+            f"train.global_batch_size ({config.global_batch_size}) must be a multiple of the replicas "
+            f"({local * num_workers} = {num_workers} worker(s) x {local})"
+        )
+    if gpus:
+        if local > len(gpus):
+            raise UserError(f"train.replicas must be at most the number of GPUs ({len(gpus)}), got {local}")
+        tf.config.set_visible_devices(gpus[:local], "GPU")
+        for gpu in gpus[:local]:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        names = [f"GPU:{i}" for i in range(local)]
+    else:
+        most = LOGICAL_CPUS_PER_CORE * (os.cpu_count() or 1)
+        if num_workers > 1 and local > 1:
+            raise UserError(f"train.replicas must be 1 a worker where a worker has no GPU, got {local}")
+        if local > most:
+            raise UserError(
+                f"train.replicas must be at most {most} logical CPUs on this machine's {os.cpu_count()} "
+                f"cores (no GPU found), got {local}"
+            )
+        if local > 1:
+            cpu = tf.config.list_physical_devices("CPU")[0]
+            tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * local)
+            # Logical CPUs share the cores; with more threads they wait for one another, now and then 20 times
+            # as long as they compute (docs/LOG.md, 2026-11-23).
+            tf.config.threading.set_intra_op_parallelism_threads(max(1, (os.cpu_count() or 1) // local))
+        names = [f"CPU:{i}" for i in range(local)]
+
+    precision = _choose_precision(config.precision, gpus[:local])
+    keras.config.set_floatx("float64" if precision == "float64" else "float32")
+    keras.config.set_dtype_policy(precision)
+    device = "GPU" if gpus else "CPU"
+    return Devices(
+        strategy=_make_strategy(num_workers, names, config.reduction),
+        precision=precision,
+        num_workers=num_workers,
+        worker=worker,
+        local_replicas=local,
+        description=f"{num_workers} worker(s) x {local} {device}{'' if gpus or local == 1 else ' (logical)'}",
+    )
+
+
+def _make_strategy(num_workers: int, names: list[str], reduction: str) -> tf.distribute.Strategy:
+    if num_workers > 1:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if len(names) == 1:
+        return tf.distribute.get_strategy()
+    if reduction == "auto" and names[0].startswith("CPU"):
+        reduction = "one_device"  # On logical CPUs the default's ring of collectives only adds threads.
+    cross_device_ops = _REDUCTIONS[reduction]() if reduction != "auto" else None
+    return tf.distribute.MirroredStrategy(names, cross_device_ops=cross_device_ops)
+
+
+def _choose_precision(wanted: str, gpus: list[Any]) -> str:
+    if wanted != "auto":
+        return wanted
+    capabilities = [
+        tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus
+    ]
+    if capabilities and min(capabilities) >= (8, 0):
+        return "mixed_bfloat16"
+    if capabilities and min(capabilities) >= (7, 0):
+        return "mixed_float16"
+    return "float32"

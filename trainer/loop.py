@@ -1,0 +1,203 @@
+"""The training loop: block -> log -> evaluate -> checkpoint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from data_pipeline.dataset import Columns
+from data_pipeline.order import BatchOrder, Block
+from data_pipeline.pipeline import superbatches
+from trainer.checkpoint import Checkpoints
+from trainer.curves import Curves
+from trainer.devices import Devices
+from trainer.engine import Engine
+from trainer.progress import TrainProgress
+from trainer.signals import StopRequest
+
+# Rows of a compiled call when `train.steps_per_loop` is 0: some tens of milliseconds of work, so that the call
+# costs nothing beside it, and a superbatch of about 1 MB.
+AUTO_ROWS_PER_LOOP = 65_536
+
+
+@dataclass(frozen=True)
+class LoopResult:
+    """Where the loop stopped.
+
+    Attributes:
+        step: trained steps since the run began.
+        train_loss: mean loss of the last epoch, as far as it was trained.
+        examples_per_sec: of this call's training, without compiling and evaluating; 0 if nothing was left to time.
+    """
+
+    step: int
+    train_loss: float
+    examples_per_sec: float
+
+
+def choose_block_steps(order: BatchOrder, steps_per_loop: int) -> int:
+    """K: `steps_per_loop`, or enough steps for about `AUTO_ROWS_PER_LOOP` rows; never more than an epoch's."""
+    wanted = steps_per_loop or max(1, AUTO_ROWS_PER_LOOP // order.global_batch_size)
+    return min(wanted, order.steps_per_epoch)
+
+
+def run_loop(
+    engine: Engine,
+    *,
+    columns: Columns,
+    order: BatchOrder,
+    block_steps: int,
+    epochs: int,
+    log_every_steps: int,
+    devices: Devices,
+    checkpoints: Checkpoints,
+    curves: Curves | None,
+    progress: TrainProgress,
+    callbacks: Sequence[keras.callbacks.Callback],
+    evaluate: Callable[[], dict[str, float]],
+    stop_request: StopRequest,
+) -> LoopResult:
+    """Trains from the checkpoints' step to the end of `epochs`, or until asked to stop.
+
+    Args:
+        curves: None on workers that do not write.
+        evaluate: name -> value on the validation rows, called at each epoch's end; names as Keras callbacks know
+            them (`val_loss` …); empty without validation rows.
+
+    Raises:
+        FloatingPointError: the loss is not finite; names the step.
+    """
+    model = engine.model
+    step = int(checkpoints.step.numpy())
+    epoch_loss_sum = float(checkpoints.epoch_loss_sum.numpy())
+    blocks = order.blocks(first_step=step, last_step=epochs * order.steps_per_epoch, block_steps=block_steps)
+    data = iter(_distributed_superbatches(columns, order, blocks, block_steps, devices))
+    keras_callbacks = keras.callbacks.CallbackList(
+        list(callbacks), model=model, epochs=epochs, steps=order.steps_per_epoch, verbose=0
+    )
+    speed = _Speed(order)
+
+    keras_callbacks.on_train_begin()
+    for block in blocks:
+        if block.first_step == 0:
+            epoch_loss_sum = 0.0
+            keras_callbacks.on_epoch_begin(block.epoch)
+        keras_callbacks.on_train_batch_begin(block.first_step)
+
+        losses, stop = engine.train_block(next(data), block.num_steps, stop=stop_request.signum is not None)
+        losses = losses.numpy()[: block.num_steps].astype(np.float64)
+        speed.count(block)
+        _require_finite(losses, first_step=step)
+
+        step += block.num_steps
+        epoch_step = block.first_step + block.num_steps
+        epoch_loss_sum += float(losses.sum())
+        epoch_loss = epoch_loss_sum / epoch_step
+        keras_callbacks.on_train_batch_end(epoch_step - 1, {"loss": epoch_loss})
+        progress.update(step, loss=float(losses.mean()), examples_per_sec=speed.examples_per_sec)
+        if curves:
+            _log_losses(curves, losses, last_step=step, log_every_steps=log_every_steps)
+
+        is_epoch_end = epoch_step == order.steps_per_epoch
+        if is_epoch_end:
+            logs = {"loss": epoch_loss, **evaluate()}
+            progress.epoch_end(step, logs, examples_per_sec=speed.examples_per_sec)
+            if curves:
+                _log_epoch(curves, step, logs, engine.optimizer, speed.examples_per_sec)
+            keras_callbacks.on_epoch_end(block.epoch, logs)
+        if stop or model.stop_training or block is blocks[-1]:
+            break
+        if is_epoch_end:
+            checkpoints.save(step=step, epoch_loss_sum=epoch_loss_sum)
+        speed.restart()  # evaluating and saving are not training's time
+    # The last save comes after the callbacks': one of them may put back the best weights.
+    keras_callbacks.on_train_end()
+    if blocks:
+        checkpoints.save(step=step, epoch_loss_sum=epoch_loss_sum)
+    steps_of_last_epoch = (step - 1) % order.steps_per_epoch + 1
+    return LoopResult(
+        step=step,
+        train_loss=epoch_loss_sum / steps_of_last_epoch,
+        examples_per_sec=speed.examples_per_sec,
+    )
+
+
+def _distributed_superbatches(
+    columns: Columns, order: BatchOrder, blocks: list[Block], block_steps: int, devices: Devices
+) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+    def local(_context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
+        return superbatches(
+            columns,
+            order,
+            blocks,
+            block_steps=block_steps,
+            shards=devices.shards,
+            num_shards=devices.num_replicas,
+        )
+
+    if devices.num_replicas == 1:
+        return local()
+    return devices.strategy.distribute_datasets_from_function(local)
+
+
+def _require_finite(losses: np.ndarray, *, first_step: int) -> None:
+    if not np.isfinite(losses).all():
+        at = int(np.flatnonzero(~np.isfinite(losses))[0])
+        raise FloatingPointError(
+            f"the loss must be finite, got {losses[at]} at step {first_step + at + 1}; "
+            "try a lower optimizer.learning_rate"
+        )
+
+
+def _log_losses(curves: Curves, losses: np.ndarray, *, last_step: int, log_every_steps: int) -> None:
+    """One point for every `log_every_steps` steps, and one for what is left."""
+    first_step = last_step - len(losses)
+    for begin in range(0, len(losses), log_every_steps):
+        part = losses[begin : begin + log_every_steps]
+        curves.add(first_step + begin + len(part), {"train/loss": float(part.mean())})
+
+
+def _log_epoch(
+    curves: Curves,
+    step: int,
+    logs: dict[str, float],
+    optimizer: keras.optimizers.Optimizer,
+    examples_per_sec: float,
+) -> None:
+    scalars = {f"validation/{name.removeprefix('val_')}": v for name, v in logs.items() if name != "loss"}
+    scalars["train/epoch_loss"] = logs["loss"]
+    scalars["train/learning_rate"] = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    scalars["speed/examples_per_sec"] = examples_per_sec
+    curves.add(step, scalars)
+    curves.flush()
+
+
+class _Speed:
+    """Examples over the time that training took; the first block, which compiles, is not counted."""
+
+    def __init__(self, order: BatchOrder) -> None:
+        self._order = order
+        self._examples = 0
+        self._secs = 0.0
+        self._since: float | None = None
+
+    def count(self, block: Block) -> None:
+        """After a block was trained."""
+        if self._since is not None:
+            batch = self._order.global_batch_size
+            rows_left = self._order.num_rows - block.first_step * batch
+            self._examples += min(block.num_steps * batch, rows_left)
+            self._secs += time.monotonic() - self._since
+
+    def restart(self) -> None:
+        """Before the next block."""
+        self._since = time.monotonic()
+
+    @property
+    def examples_per_sec(self) -> float:
+        return self._examples / self._secs if self._secs else 0.0

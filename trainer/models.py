@@ -1,0 +1,40 @@
+"""Keras models over named columns: in, `user_index` and `item_index`; out, one rating a row."""
+
+from __future__ import annotations
+
+import keras
+
+from data_pipeline.errors import UserError
+from trainer.config import ModelConfig
+
+
+def mlp(config: ModelConfig, *, num_user_rows: int, num_item_rows: int) -> keras.Model:
+    """Embeddings of item and user, concatenated, dense ReLU layers, a linear output.
+
+    Args:
+        num_user_rows, num_item_rows: rows of the embedding tables; row 0 is every unknown id.
+
+    Returns:
+        A model from {`user_index`: int32 [batch], `item_index`: int32 [batch]} to float [batch, 1]. The output is
+        float32 in mixed precision.
+    """
+    user_index = keras.Input((), dtype="int32", name="user_index")
+    item_index = keras.Input((), dtype="int32", name="item_index")
+    user = keras.layers.Embedding(num_user_rows, config.embedding_dim, name="user_embedding")(user_index)
+    item = keras.layers.Embedding(num_item_rows, config.embedding_dim, name="item_embedding")(item_index)
+    hidden = keras.layers.Concatenate(name="features")([item, user])
+    for number, units in enumerate(config.hidden_units, start=1):
+        hidden = keras.layers.Dense(units, activation="relu", name=f"hidden_{number}")(hidden)
+    output_dtype = "float64" if keras.config.floatx() == "float64" else "float32"
+    rating = keras.layers.Dense(1, dtype=output_dtype, name="rating")(hidden)
+    return keras.Model({"user_index": user_index, "item_index": item_index}, rating, name="mlp")
+
+
+MODELS = {"mlp": mlp}
+
+
+def build_model(config: ModelConfig, *, num_user_rows: int, num_item_rows: int) -> keras.Model:
+    """The configured model, with fresh weights."""
+    if config.name not in MODELS:
+        raise UserError(f"model.name must be one of {', '.join(MODELS)}, got {config.name!r}")
+    return MODELS[config.name](config, num_user_rows=num_user_rows, num_item_rows=num_item_rows)

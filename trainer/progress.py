@@ -1,0 +1,79 @@
+"""What a person sees while training runs; on stderr, so that stdout stays for results."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+# Without a terminal a line at every epoch's end, and at least this often.
+LINE_EVERY_SECS = 10.0
+
+
+class TrainProgress:
+    """Shows epoch, step, loss, examples per second and time left.
+
+    Args:
+        first_step, last_step: where this run starts and where training ends.
+        quiet: shows nothing.
+    """
+
+    def __init__(
+        self, *, first_step: int, last_step: int, epochs: int, steps_per_epoch: int, quiet: bool
+    ) -> None:
+        self._last_step = last_step
+        self._epochs = epochs
+        self._steps_per_epoch = steps_per_epoch
+        self._quiet = quiet
+        self._begun = self._line_shown = time.monotonic()
+        self._first_step = first_step
+        self._bar: Progress | None = None
+        if sys.stderr.isatty() and not quiet:
+            self._bar = Progress(
+                TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+                BarColumn(),
+                TextColumn("step {task.completed}/{task.total}  {task.fields[text]}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._task = self._bar.add_task(
+                "", total=last_step, completed=first_step, epoch=1, epochs=epochs, text="compiling …"
+            )
+            self._bar.start()
+
+    def update(self, step: int, *, loss: float, examples_per_sec: float) -> None:
+        """After every block."""
+        if self._bar:
+            self._bar.update(
+                self._task,
+                completed=step,
+                epoch=(step - 1) // self._steps_per_epoch + 1,
+                text=f"loss {loss:.4f}  {examples_per_sec:,.0f} examples/s",
+            )
+        elif time.monotonic() - self._line_shown > LINE_EVERY_SECS:
+            self._line(step, f"loss {loss:.4f}  {examples_per_sec:,.0f} examples/s")
+
+    def epoch_end(self, step: int, logs: dict[str, float], *, examples_per_sec: float) -> None:
+        """After every epoch, with its means."""
+        text = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
+        self._line(step, f"{text}  {examples_per_sec:,.0f} examples/s")
+
+    def close(self) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def _line(self, step: int, text: str) -> None:
+        self._line_shown = time.monotonic()
+        if self._quiet:
+            return
+        epoch = (step - 1) // self._steps_per_epoch + 1
+        per_step = (self._line_shown - self._begun) / (step - self._first_step)
+        left = round((self._last_step - step) * per_step)
+        line = f"epoch {epoch}/{self._epochs}  step {step}/{self._last_step}  {text}  {left} s left"
+        if self._bar:
+            self._bar.console.print(line, highlight=False)
+        else:
+            print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,35 @@
+"""A trained model's ratings for rows of indices."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+# Rows scored at once: bounds memory, large enough to keep the cores busy.
+CHUNK_ROWS = 65_536
+
+
+class Scorer:
+    """Scores rows with a model, chunk by chunk; unclipped."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self._score = tf.function(lambda columns: model(columns, training=False)[:, 0], reduce_retracing=True)
+        self._num_rows = {
+            "user_index": model.get_layer("user_embedding").input_dim,
+            "item_index": model.get_layer("item_embedding").input_dim,
+        }
+
+    def __call__(self, user_index: np.ndarray, item_index: np.ndarray) -> np.ndarray:
+        """Ratings, float64 [rows], of embedding rows `user_index` and `item_index`, int32 [rows]."""
+        columns = {"user_index": user_index, "item_index": item_index}
+        for name, index in columns.items():
+            # A GPU's gather returns zeros for an index out of range, silently: catch it here.
+            if len(index) and not 0 <= index.min() <= index.max() < self._num_rows[name]:
+                raise ValueError(f"{name} must be within 0 and {self._num_rows[name] - 1}, got {index.max()}")
+        scores = np.empty(len(user_index))
+        for begin in range(0, len(scores), CHUNK_ROWS):
+            part = slice(begin, begin + CHUNK_ROWS)
+            scores[part] = self._score({name: tf.constant(c[part]) for name, c in columns.items()}).numpy()
+        return scores

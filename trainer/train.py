@@ -1,0 +1,293 @@
+"""Training a run from ratings to a checkpointed model."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import keras
+import tensorflow as tf
+
+from data_pipeline.dataset import MANIFEST, PreparedDataset, open_dataset
+from data_pipeline.errors import UserError
+from data_pipeline.order import BatchOrder
+from data_pipeline.prepare import DataConfig, prepare_dataset, read_ratings, resolve_data
+from data_pipeline.ratings import Ratings
+from trainer.checkpoint import Checkpoints
+from trainer.config import PARTS, Config, OptimizerConfig, make_config
+from trainer.curves import Curves
+from trainer.devices import Devices, set_up_devices, worker_from_environment
+from trainer.engine import Engine
+from trainer.evaluate import protocol, test_errors
+from trainer.loop import choose_block_steps, run_loop
+from trainer.models import build_model
+from trainer.progress import TrainProgress
+from trainer.recipes import RECIPES
+from trainer.run import Run
+from trainer.scoring import Scorer
+from trainer.signals import stop_on_signal
+from trainer.workdir import RUNS, Workdir, wait_for_chief
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OPTIMIZERS = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a call of `train` reached.
+
+    Attributes:
+        run: the trained model with its data, for `evaluate`, `predict` and `recommend`.
+        step: trained steps since the run began.
+        replicas, workers: over how many devices and processes.
+        train_loss: mean squared error of the last epoch.
+        test_rmse, test_mae: on the test split, clipped to the rating scale; None if stopped by a signal.
+        examples_per_sec: of this call's training.
+        stopped_by: the signal that ended the call before its last epoch, or None.
+    """
+
+    run: Run
+    step: int
+    replicas: int
+    workers: int
+    precision: str
+    train_loss: float
+    test_rmse: float | None
+    test_mae: float | None
+    examples_per_sec: float
+    stopped_by: int | None
+
+    @property
+    def workdir(self) -> Path:
+        return self.run.workdir
+
+
+def train(
+    data: str | Path | Ratings | pd.DataFrame | None = None,
+    *,
+    recipe: str = "article",
+    settings: Mapping[str, object] | Iterable[str] = (),
+    workdir: str | Path | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    quiet: bool = False,
+) -> TrainResult:
+    """Trains a recipe on ratings; in a workdir that a run was begun in, continues it.
+
+    Args:
+        data: a ratings file or folder, a prepared dataset, a DataFrame with columns user_id, item_id, rating (and
+            timestamp), `generated`, or None: MovieLens-100K if it can be had, else generated ratings.
+        settings: on top of the recipe: {"train.epochs": 3} or ["train.epochs=3"].
+        workdir: by default `runs/<data>-<recipe>`.
+        callbacks: Keras callbacks; they see `loss` and, with validation rows, `val_loss`, `val_rmse`, `val_mae`.
+        quiet: says nothing on stderr.
+
+    Raises:
+        UserError: a mistake in the arguments or the data; nothing was written.
+        FloatingPointError: the loss became infinite or NaN.
+    """
+    say = _silent if quiet else _say
+    config = make_config(recipe, RECIPES, _as_settings(settings))
+    worker, num_workers = worker_from_environment()
+    if data is None and num_workers > 1:
+        raise UserError(
+            f"DATA must be given where several workers train, got none with {num_workers} workers"
+        )
+    source, described = (data, data.name) if isinstance(data, Ratings) else resolve_data(data)
+    if isinstance(source, Path) and (source / MANIFEST).is_file():
+        config = _with_split_of(open_dataset(source), config, _as_settings(settings))
+    folder = Workdir(Path(workdir) if workdir else default_workdir(source, config))
+    folder.require_usable()
+    if worker == 0:
+        say(f"data      {described}")
+    devices = set_up_devices(config.train)
+
+    dataset = _open_or_prepare(source, config, folder, devices)
+    order = BatchOrder(
+        num_rows=dataset.num_rows("train"),
+        global_batch_size=config.train.global_batch_size,
+        seed=config.train.seed,
+    )
+    block_steps = choose_block_steps(order, config.train.steps_per_loop)
+    if devices.is_chief:
+        folder.write_environment(
+            tensorflow=tf.__version__,
+            devices=devices.description,
+            replicas=devices.num_replicas,
+            workers=devices.num_workers,
+            precision=devices.precision,
+        )
+        for line in _plan_lines(config, dataset, devices, order, block_steps, folder):
+            say(line)
+
+    keras.utils.set_random_seed(config.train.seed)
+    with devices.strategy.scope():
+        model = build_model(
+            config.model,
+            num_user_rows=len(dataset.user_vocabulary),
+            num_item_rows=len(dataset.item_vocabulary),
+        )
+        engine = Engine(
+            model,
+            _make_optimizer(config.optimizer),
+            strategy=devices.strategy,
+            global_batch_size=config.train.global_batch_size,
+            block_steps=block_steps,
+            use_loss_scaling=devices.precision == "mixed_float16",
+        )
+        # For callbacks that look at `model.optimizer`; the loop uses nothing else of it.
+        model.compile(optimizer=engine.optimizer, auto_scale_loss=False)
+        checkpoints = Checkpoints(folder, engine, devices)
+    first_step = checkpoints.restore()
+    last_step = config.train.epochs * order.steps_per_epoch
+    if first_step and devices.is_chief:
+        say(
+            f"resumed   at step {first_step} of {last_step}"
+            + ("" if first_step < last_step else ": nothing left")
+        )
+
+    scorer = Scorer(model)
+    curves = Curves(folder, first_step=first_step) if devices.is_chief else None
+    if curves and not first_step:
+        curves.add_config(config)
+    progress = TrainProgress(
+        first_step=first_step,
+        last_step=last_step,
+        epochs=config.train.epochs,
+        steps_per_epoch=order.steps_per_epoch,
+        quiet=quiet or not devices.is_chief,
+    )
+    try:
+        with stop_on_signal() as stop_request:
+            result = run_loop(
+                engine,
+                columns=dataset.columns("train"),
+                order=order,
+                block_steps=block_steps,
+                epochs=config.train.epochs,
+                log_every_steps=config.train.log_every_steps,
+                devices=devices,
+                checkpoints=checkpoints,
+                curves=curves,
+                progress=progress,
+                callbacks=callbacks,
+                evaluate=lambda: _validation_logs(dataset, scorer),
+                stop_request=stop_request,
+            )
+        stopped = result.step < last_step and stop_request.signum is not None
+        test = {} if stopped else test_errors(dataset, scorer)
+        if curves and test:
+            curves.add(result.step, {f"test/{name}": value for name, value in test.items()})
+    finally:
+        progress.close()
+        if curves:
+            curves.close()
+    return TrainResult(
+        run=Run(workdir=folder.path, config=config, dataset=dataset, model=model, step=result.step),
+        step=result.step,
+        replicas=devices.num_replicas,
+        workers=devices.num_workers,
+        precision=devices.precision,
+        train_loss=result.train_loss,
+        test_rmse=test.get("rmse"),
+        test_mae=test.get("mae"),
+        examples_per_sec=result.examples_per_sec,
+        stopped_by=stop_request.signum if stopped else None,
+    )
+
+
+def default_workdir(source: Path | Ratings, config: Config) -> Path:
+    """`runs/<data>-<recipe>`, so that another command with the same data and recipe continues the run."""
+    name = source.name if isinstance(source, Ratings) else source.resolve().stem
+    split = "" if config.data.split == "random" else f"-{config.data.split}"
+    return RUNS / f"{name}{split}-{config.recipe}"
+
+
+def _open_or_prepare(
+    source: Path | Ratings, config: Config, folder: Workdir, devices: Devices
+) -> PreparedDataset:
+    """The run's dataset; the chief prepares it and begins the workdir, the others wait for that."""
+    if not devices.is_chief:
+        wait_for_chief(folder)
+        return folder.read()[1]
+    if isinstance(source, Path) and (source / MANIFEST).is_file():
+        dataset = open_dataset(source)
+        if folder.is_started():
+            folder.require_same_run(config, fingerprint=dataset.fingerprint)
+    else:
+        ratings, test = read_ratings(source, config.data)
+        if folder.is_started():
+            folder.require_same_run(config, fingerprint=ratings.fingerprint)
+            dataset = folder.read()[1]
+        else:
+            if (folder.dataset / MANIFEST).is_file():
+                shutil.rmtree(folder.dataset)  # of a run that was killed before it began
+            dataset = prepare_dataset(ratings, test, config.data, folder.dataset)
+    folder.start(config, dataset)
+    return dataset
+
+
+def _with_split_of(dataset: PreparedDataset, config: Config, settings: list[str]) -> Config:
+    """The configuration with the split that a prepared dataset already has."""
+    for setting in settings:
+        if setting.startswith("data."):
+            raise UserError(f"{dataset.path} is prepared, its split is fixed: {setting!r} has no effect")
+    return dataclasses.replace(config, data=DataConfig(**dataset.manifest["split"]))
+
+
+def _as_settings(settings: Mapping[str, object] | Iterable[str]) -> list[str]:
+    if isinstance(settings, Mapping):
+        return [f"{key}={value}" for key, value in settings.items()]
+    return list(settings)
+
+
+def _make_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
+    return OPTIMIZERS[config.name](learning_rate=config.learning_rate)
+
+
+def _validation_logs(dataset: PreparedDataset, scorer: Scorer) -> dict[str, float]:
+    """Validation errors under the names that Keras callbacks expect."""
+    if not dataset.num_rows("validation"):
+        return {}
+    errors = test_errors(dataset, scorer, split="validation")
+    return {"val_loss": errors["rmse"] ** 2, "val_rmse": errors["rmse"], "val_mae": errors["mae"]}
+
+
+def _plan_lines(
+    config: Config,
+    dataset: PreparedDataset,
+    devices: Devices,
+    order: BatchOrder,
+    block_steps: int,
+    folder: Workdir,
+) -> Iterable[str]:
+    """What is about to happen, the arithmetic included."""
+    manifest = dataset.manifest
+    yield f"          {manifest['users']:,} users, {manifest['items']:,} items; {protocol(dataset)}"
+    if manifest["rmse_floor"] is not None:
+        yield f"          planted noise: no model can reach a test RMSE much below {manifest['rmse_floor']:.4f}"
+    yield f"recipe    {config.recipe}"
+    for part in PARTS:
+        values = (f"{k.partition('.')[2]}={v}" for k, v in config.flat().items() if k.startswith(part + "."))
+        yield f"          {part}: {' '.join(values)}"
+    batch = config.train.global_batch_size
+    yield f"devices   {devices.description}, {devices.precision}"
+    yield (
+        f"batches   global batch {batch} = {devices.num_workers} worker(s) x {devices.local_replicas} replica(s) "
+        f"x {batch // devices.num_replicas}; {order.steps_per_epoch} steps an epoch, {block_steps} a compiled call"
+    )
+    yield f"workdir   {folder.path}"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _silent(_line: str) -> None:
+    pass

@@ -1,0 +1,160 @@
+"""The workdir is an interface: what a run leaves on disk, and where."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from data_pipeline.dataset import MANIFEST, PreparedDataset, open_dataset
+from data_pipeline.errors import UserError
+from trainer.config import Config, config_from_json
+
+RUNS = Path("runs")
+# A finished run may be continued or watched otherwise under these; everything else makes it another run.
+CHANGEABLE = (
+    "train.epochs",
+    "train.replicas",
+    "train.steps_per_loop",
+    "train.log_every_steps",
+    "train.reduction",
+)
+WAIT_FOR_CHIEF_SECS = 600
+
+
+@dataclass(frozen=True)
+class Workdir:
+    """A run's folder: `config.json environment.json dataset/ checkpoints/ tensorboard/ metrics.jsonl logs/`."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def dataset(self) -> Path:
+        return self.path / "dataset"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def is_started(self) -> bool:
+        """Whether a run was begun here."""
+        return self.config_file.is_file()
+
+    def require_usable(self) -> None:
+        """Refuses a folder that is not a run's and holds something else."""
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path}: the workdir must be a folder, got a file")
+        if self.path.is_dir() and not self.is_started():
+            known = ("logs", "dataset")  # of a run that was killed before it wrote its config.json
+            others = sorted(
+                p.name for p in self.path.iterdir() if p.name not in known and not p.name.startswith(".")
+            )
+            if others:
+                raise UserError(f"{self.path}: the workdir must be new, empty or a run's, got {others[:3]}")
+
+    def read(self) -> tuple[Config, PreparedDataset]:
+        """The configuration and data set of the run that was begun here."""
+        if not self.is_started():
+            raise UserError(f"{self.path}: a workdir has a config.json (of `reeltrain train`), none found")
+        content = json.loads(self.config_file.read_text())
+        config = config_from_json(json.dumps(content["config"]))
+        dataset = open_dataset((self.path / content["dataset"]["path"]).resolve())
+        if dataset.fingerprint != content["dataset"]["fingerprint"]:
+            raise UserError(
+                f"{self.path}: was trained on the dataset {content['dataset']['fingerprint'][:12]}, "
+                f"but {dataset.path} is now {dataset.fingerprint[:12]}"
+            )
+        return config, dataset
+
+    def start(self, config: Config, dataset: PreparedDataset) -> None:
+        """Writes `config.json`, from which on this is a run's folder."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        content = {
+            "config": json.loads(config.to_json()),
+            "dataset": {
+                "path": os.path.relpath(dataset.path, self.path),
+                "fingerprint": dataset.fingerprint,
+                "source_fingerprint": dataset.manifest["source_fingerprint"],
+            },
+        }
+        _write_json(self.config_file, content)
+
+    def require_same_run(self, config: Config, *, fingerprint: str) -> None:
+        """Refuses to continue with another configuration or other data, naming what differs.
+
+        Args:
+            fingerprint: of the ratings' source, or of the prepared dataset.
+        """
+        content = json.loads(self.config_file.read_text())
+        began = config_from_json(json.dumps(content["config"])).flat()
+        for key, value in config.flat().items():
+            if key not in CHANGEABLE and value != began[key]:
+                raise UserError(
+                    f"{self.path}: this run was begun with {key}={began[key]}, got {value}; "
+                    "give another --workdir"
+                )
+        known = content["dataset"]
+        if fingerprint not in (known["source_fingerprint"], known["fingerprint"]):
+            raise UserError(
+                f"{self.path}: this run was begun with another dataset ({known['source_fingerprint'][:12]}), "
+                f"got {fingerprint[:12]}; give another --workdir"
+            )
+
+    def write_environment(self, **facts: Any) -> None:
+        """Writes `environment.json`: versions, hardware and what was chosen for it."""
+        versions = {
+            name: metadata.version(name) for name in ("reeltrain", "keras", "numpy", "pyarrow", "tensorboard")
+        }
+        _write_json(
+            self.path / "environment.json",
+            {
+                "python": platform.python_version(),
+                **versions,
+                "platform": platform.platform(),
+                "cpu_count": os.cpu_count(),
+                **facts,
+            },
+        )
+
+    def read_environment(self) -> dict[str, Any]:
+        return json.loads((self.path / "environment.json").read_text())
+
+
+def newest_workdir() -> Path:
+    """The run under `runs/` that was begun or continued last."""
+    started = [path.parent for path in RUNS.glob("*/config.json")]
+    if not started:
+        raise UserError(f"WORKDIR: no run found under {RUNS}/; train one, or name its folder")
+    return max(started, key=lambda path: (path / "environment.json").stat().st_mtime)
+
+
+def wait_for_chief(workdir: Workdir) -> None:
+    """Waits until the chief has written the workdir; workers share its file system."""
+    deadline = time.monotonic() + WAIT_FOR_CHIEF_SECS
+    while not (workdir.is_started() and (workdir.dataset / MANIFEST).is_file()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{workdir.path}: the chief wrote no config.json in {WAIT_FOR_CHIEF_SECS} s")
+        time.sleep(0.1)
+
+
+def _write_json(path: Path, content: dict) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(partial, path)
