@@ -1,7 +1,7 @@
 """The command line: `reeltrain VERB`.
 
-Results go to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 the user's mistake (one line that
-names the rule and the value), 128 + N stopped by signal N with a checkpoint saved.
+Results go to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 the user's mistake (one line
+that names the rule and the value), 128 + N stopped by signal N with a checkpoint saved.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def cli(debug: bool) -> None:
 def prepare(data: str | None, out: Path, settings: tuple[str, ...], as_json: bool) -> None:
     """Splits and indexes ratings into a prepared dataset.
 
-    DATA is a ratings file (ML-100K's u.data, or .csv/.tsv with a header), a folder with u.data, or `generated`.
-    Without it: MovieLens-100K if it can be had, else generated ratings.
+    DATA is a ratings file (ML-100K's u.data, or .csv/.tsv with a header), a folder with u.data, or
+    `generated`. Without it: MovieLens-100K if it can be had, else generated ratings.
     """
     from data_pipeline.dataset import require_empty
     from data_pipeline.prepare import prepare_dataset, read_ratings, resolve_data
@@ -62,7 +62,7 @@ def prepare(data: str | None, out: Path, settings: tuple[str, ...], as_json: boo
     }
     result["dataset"] = str(out)
     splits = ", ".join(f"{name} {rows:,}" for name, rows in manifest["splits"].items())
-    text = f"{manifest['rows']:,} ratings of {manifest['users']:,} users and {manifest['items']:,} items: {splits}"
+    text = f"{manifest['rows']:,} ratings, {manifest['users']:,} users, {manifest['items']:,} items: {splits}"
     if manifest["rmse_floor"] is not None:
         text += f"\nplanted noise: no model can reach a test RMSE much below {manifest['rmse_floor']:.4f}"
     _print(result, f"{text}\nprepared dataset: {out}", as_json)

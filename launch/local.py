@@ -47,8 +47,9 @@ class LaunchResult:
 def run_workers(num_workers: int, arguments: list[str], *, log_dir: Path) -> LaunchResult:
     """Runs `reeltrain ARGUMENTS` in `num_workers` processes until all end; the first failure ends all.
 
-    The chief's stderr is shown as it comes; each worker's output is kept in `log_dir`/worker-<i>.log. SIGINT and
-    SIGTERM are handed on, so that the workers save and stop. No process is left behind, even if this one is killed.
+    The chief's stderr is shown as it comes; each worker's output is kept in `log_dir`/worker-<i>.log. SIGINT
+    and SIGTERM are handed on, so that the workers save and stop. No process is left behind, even if this one
+    is killed.
     """
     log_dir.mkdir(parents=True, exist_ok=True)
     addresses = [f"127.0.0.1:{port}" for port in free_ports(num_workers)]

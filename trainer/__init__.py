@@ -2,8 +2,8 @@
 
 import os
 
-# Before TensorFlow is first imported. Its informational lines hide ours; of oneDNN it would announce that it may
-# round otherwise on another machine, and what is compiled by XLA does not use it.
+# Before TensorFlow is first imported. Its informational lines hide ours; with oneDNN it announces, twice,
+# that it may round otherwise on another machine, and XLA's programs do not use oneDNN anyway.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")

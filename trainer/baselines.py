@@ -33,7 +33,7 @@ class BiasModel:
 
 
 def fit_bias_model(train: Columns, *, num_user_rows: int, num_item_rows: int) -> BiasModel:
-    """Least squares with shrunk means: each sweep sets b_i, then b_u, to sum(residual) / (count + shrinkage)."""
+    """Alternating sweeps: b_i, then b_u, becomes sum(residual) / (count + shrinkage)."""
     mean = float(train.rating.mean(dtype=np.float64))
     residual = train.rating.astype(np.float64) - mean
     user_bias = np.zeros(num_user_rows)

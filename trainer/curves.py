@@ -1,4 +1,4 @@
-"""The curves of a run: TensorBoard event files and `metrics.jsonl`, without gaps or doubles after a resume."""
+"""The curves of a run: TensorBoard event files and `metrics.jsonl`, no point twice after a resume."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import json
 import time
 from typing import Any
 
-from tensorboard.compat.proto import event_pb2
+from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
 from tensorboard.plugins.text import metadata as text_metadata
-from tensorboard.compat.proto import summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from trainer.config import Config

@@ -57,8 +57,8 @@ class Engine:
         # Our gradients are already summed over the replicas; Keras's own all-reduce would sum them again.
         optimizer._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
 
-        # Alone on a device the whole block is one XLA program. Across replicas the optimizer's update cannot be
-        # part of one (it merges the replicas), so only forward and backward are.
+        # Alone on a device the whole block is one XLA program. Across replicas the optimizer's update cannot
+        # be part of one (it merges the replicas), so only forward and backward are.
         self._is_alone = strategy.num_replicas_in_sync == 1
         self._local_sums = tf.function(self._forward_backward, jit_compile=not self._is_alone)
         self._block = tf.function(self._train_block, jit_compile=self._is_alone)

@@ -33,13 +33,13 @@ def evaluate(run: Run | str | Path) -> Evaluation:
     """Evaluates a trained run (or its workdir) on the test split, which nothing was chosen on."""
     run = load_run(run)
     return Evaluation(
-        test=test_errors(run.dataset, run.scorer),
+        test=split_errors(run.dataset, "test", run.scorer),
         baselines=_baselines(run.dataset),
         protocol=protocol(run.dataset),
     )
 
 
-def test_errors(dataset: PreparedDataset, scorer: Scorer, *, split: str = "test") -> dict[str, float]:
+def split_errors(dataset: PreparedDataset, split: str, scorer: Scorer) -> dict[str, float]:
     """RMSE and MAE on a split, predictions clipped to the rating scale of the training rows."""
     rows = dataset.columns(split)
     return rating_errors(scorer(rows.user_index, rows.item_index), rows.rating, scale=dataset.rating_scale)

@@ -20,8 +20,8 @@ from trainer.engine import Engine
 from trainer.progress import TrainProgress
 from trainer.signals import StopRequest
 
-# Rows of a compiled call when `train.steps_per_loop` is 0: some tens of milliseconds of work, so that the call
-# costs nothing beside it, and a superbatch of about 1 MB.
+# Rows of a compiled call when `train.steps_per_loop` is 0: some tens of milliseconds of work, beside which
+# the call costs nothing, and a superbatch of about 1 MB.
 AUTO_ROWS_PER_LOOP = 65_536
 
 
@@ -32,7 +32,7 @@ class LoopResult:
     Attributes:
         step: trained steps since the run began.
         train_loss: mean loss of the last epoch, as far as it was trained.
-        examples_per_sec: of this call's training, without compiling and evaluating; 0 if nothing was left to time.
+        examples_per_sec: of this call's training, without compiling and evaluating; 0 if there was none.
     """
 
     step: int
@@ -41,7 +41,7 @@ class LoopResult:
 
 
 def choose_block_steps(order: BatchOrder, steps_per_loop: int) -> int:
-    """K: `steps_per_loop`, or enough steps for about `AUTO_ROWS_PER_LOOP` rows; never more than an epoch's."""
+    """K: `steps_per_loop`, or enough for about `AUTO_ROWS_PER_LOOP` rows; at most an epoch's steps."""
     wanted = steps_per_loop or max(1, AUTO_ROWS_PER_LOOP // order.global_batch_size)
     return min(wanted, order.steps_per_epoch)
 
@@ -66,8 +66,8 @@ def run_loop(
 
     Args:
         curves: None on workers that do not write.
-        evaluate: name -> value on the validation rows, called at each epoch's end; names as Keras callbacks know
-            them (`val_loss` …); empty without validation rows.
+        evaluate: called at each epoch's end; name -> value on the validation rows, named as Keras callbacks
+            know them (`val_loss` …); empty without such rows.
 
     Raises:
         FloatingPointError: the loss is not finite; names the step.

@@ -15,8 +15,8 @@ def mlp(config: ModelConfig, *, num_user_rows: int, num_item_rows: int) -> keras
         num_user_rows, num_item_rows: rows of the embedding tables; row 0 is every unknown id.
 
     Returns:
-        A model from {`user_index`: int32 [batch], `item_index`: int32 [batch]} to float [batch, 1]. The output is
-        float32 in mixed precision.
+        A model from {`user_index`: int32 [batch], `item_index`: int32 [batch]} to float [batch, 1]; float32
+        in mixed precision.
     """
     user_index = keras.Input((), dtype="int32", name="user_index")
     item_index = keras.Input((), dtype="int32", name="item_index")

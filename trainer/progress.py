@@ -58,7 +58,7 @@ class TrainProgress:
 
     def epoch_end(self, step: int, logs: dict[str, float], *, examples_per_sec: float) -> None:
         """After every epoch, with its means."""
-        text = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
+        text = "  ".join(f"{name} {value:.4f}" for name, value in logs.items() if name != "val_loss")
         self._line(step, f"{text}  {examples_per_sec:,.0f} examples/s")
 
     def close(self) -> None:

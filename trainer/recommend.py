@@ -25,8 +25,8 @@ class Recommendation:
     """The items for one user, best first.
 
     Attributes:
-        known_user: whether training had the user. If not, the items are those best liked by everybody: highest
-            mean + item bias, shrunk so that a few high ratings do not suffice.
+        known_user: whether training had the user. If not, the items are those best liked by everybody:
+            highest mean + item bias, shrunk so that a few high ratings do not suffice.
         items: columns item_id, title (None where unknown), score; at most k rows, fewer if the user has rated
             almost everything. Scores only order, they are not clipped to the rating scale.
     """

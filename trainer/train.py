@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from data_pipeline.dataset import MANIFEST, PreparedDataset, open_dataset
@@ -19,13 +20,15 @@ from data_pipeline.order import BatchOrder
 from data_pipeline.prepare import DataConfig, prepare_dataset, read_ratings, resolve_data
 from data_pipeline.ratings import Ratings
 from trainer.checkpoint import Checkpoints
-from trainer.config import PARTS, Config, OptimizerConfig, make_config
+from trainer.config import PARTS, Config, make_config
 from trainer.curves import Curves
 from trainer.devices import Devices, set_up_devices, worker_from_environment
 from trainer.engine import Engine
-from trainer.evaluate import protocol, test_errors
+from trainer.evaluate import protocol, split_errors
 from trainer.loop import choose_block_steps, run_loop
+from trainer.metrics import rating_errors
 from trainer.models import build_model
+from trainer.optimizers import make_optimizer
 from trainer.progress import TrainProgress
 from trainer.recipes import RECIPES
 from trainer.run import Run
@@ -35,8 +38,6 @@ from trainer.workdir import RUNS, Workdir, wait_for_chief
 
 if TYPE_CHECKING:
     import pandas as pd
-
-OPTIMIZERS = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,12 @@ def train(
     """Trains a recipe on ratings; in a workdir that a run was begun in, continues it.
 
     Args:
-        data: a ratings file or folder, a prepared dataset, a DataFrame with columns user_id, item_id, rating (and
-            timestamp), `generated`, or None: MovieLens-100K if it can be had, else generated ratings.
+        data: a ratings file or folder, a prepared dataset, a DataFrame with columns user_id, item_id, rating
+            (and timestamp), `generated`, or None: MovieLens-100K if it can be had, else generated ratings.
         settings: on top of the recipe: {"train.epochs": 3} or ["train.epochs=3"].
         workdir: by default `runs/<data>-<recipe>`.
-        callbacks: Keras callbacks; they see `loss` and, with validation rows, `val_loss`, `val_rmse`, `val_mae`.
+        callbacks: Keras callbacks; they see `loss` and, with validation rows, `val_loss`, `val_rmse` and
+            `val_mae`. As in Keras, what a callback remembers does not survive the process.
         quiet: says nothing on stderr.
 
     Raises:
@@ -135,7 +137,7 @@ def train(
         )
         engine = Engine(
             model,
-            _make_optimizer(config.optimizer),
+            make_optimizer(config.optimizer),
             strategy=devices.strategy,
             global_batch_size=config.train.global_batch_size,
             block_steps=block_steps,
@@ -181,7 +183,7 @@ def train(
                 stop_request=stop_request,
             )
         stopped = result.step < last_step and stop_request.signum is not None
-        test = {} if stopped else test_errors(dataset, scorer)
+        test = {} if stopped else split_errors(dataset, "test", scorer)
         if curves and test:
             curves.add(result.step, {f"test/{name}": value for name, value in test.items()})
     finally:
@@ -247,16 +249,16 @@ def _as_settings(settings: Mapping[str, object] | Iterable[str]) -> list[str]:
     return list(settings)
 
 
-def _make_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
-    return OPTIMIZERS[config.name](learning_rate=config.learning_rate)
-
-
 def _validation_logs(dataset: PreparedDataset, scorer: Scorer) -> dict[str, float]:
     """Validation errors under the names that Keras callbacks expect."""
     if not dataset.num_rows("validation"):
         return {}
-    errors = test_errors(dataset, scorer, split="validation")
-    return {"val_loss": errors["rmse"] ** 2, "val_rmse": errors["rmse"], "val_mae": errors["mae"]}
+    rows = dataset.columns("validation")
+    predicted = scorer(rows.user_index, rows.item_index)
+    errors = rating_errors(predicted, rows.rating, scale=dataset.rating_scale)
+    # The loss itself, like `loss`, of predictions as they are; the errors, of clipped ones.
+    val_loss = float(np.mean((predicted - rows.rating) ** 2))
+    return {"val_loss": val_loss, "val_rmse": errors["rmse"], "val_mae": errors["mae"]}
 
 
 def _plan_lines(
@@ -271,16 +273,17 @@ def _plan_lines(
     manifest = dataset.manifest
     yield f"          {manifest['users']:,} users, {manifest['items']:,} items; {protocol(dataset)}"
     if manifest["rmse_floor"] is not None:
-        yield f"          planted noise: no model can reach a test RMSE much below {manifest['rmse_floor']:.4f}"
+        yield f"          planted noise: no model can get a test RMSE much below {manifest['rmse_floor']:.4f}"
     yield f"recipe    {config.recipe}"
     for part in PARTS:
         values = (f"{k.partition('.')[2]}={v}" for k, v in config.flat().items() if k.startswith(part + "."))
         yield f"          {part}: {' '.join(values)}"
-    batch = config.train.global_batch_size
+    batch, workers, local = config.train.global_batch_size, devices.num_workers, devices.local_replicas
     yield f"devices   {devices.description}, {devices.precision}"
     yield (
-        f"batches   global batch {batch} = {devices.num_workers} worker(s) x {devices.local_replicas} replica(s) "
-        f"x {batch // devices.num_replicas}; {order.steps_per_epoch} steps an epoch, {block_steps} a compiled call"
+        f"batches   global batch {batch} = {workers} worker(s) x {local} replica(s) "
+        f"x {batch // workers // local}; "
+        f"{order.steps_per_epoch} steps an epoch, {block_steps} a compiled call"
     )
     yield f"workdir   {folder.path}"
 

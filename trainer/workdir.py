@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from data_pipeline.dataset import MANIFEST, PreparedDataset, open_dataset
+from data_pipeline.dataset import PreparedDataset, open_dataset
 from data_pipeline.errors import UserError
 from trainer.config import Config, config_from_json
 
@@ -29,7 +29,7 @@ WAIT_FOR_CHIEF_SECS = 600
 
 @dataclass(frozen=True)
 class Workdir:
-    """A run's folder: `config.json environment.json dataset/ checkpoints/ tensorboard/ metrics.jsonl logs/`."""
+    """A run's: config.json, environment.json, dataset, checkpoints, tensorboard, metrics.jsonl, logs."""
 
     path: Path
 
@@ -148,7 +148,7 @@ def newest_workdir() -> Path:
 def wait_for_chief(workdir: Workdir) -> None:
     """Waits until the chief has written the workdir; workers share its file system."""
     deadline = time.monotonic() + WAIT_FOR_CHIEF_SECS
-    while not (workdir.is_started() and (workdir.dataset / MANIFEST).is_file()):
+    while not workdir.is_started():  # config.json comes after the dataset
         if time.monotonic() > deadline:
             raise TimeoutError(f"{workdir.path}: the chief wrote no config.json in {WAIT_FOR_CHIEF_SECS} s")
         time.sleep(0.1)

@@ -1,0 +1,103 @@
+"""Starts training in processes of their own and reads back what they left; shared by the tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from data_pipeline.generate import generate_ratings
+from data_pipeline.prepare import DataConfig, prepare_dataset
+
+TIMEOUT_SECS = 180
+
+
+def prepare_generated(out: Path, *, num_train: int, num_validation: int = 0, num_test: int = 500) -> Path:
+    """A prepared dataset of generated ratings with exactly so many rows in each split."""
+    num_ratings = num_train + num_validation + num_test
+    ratings = generate_ratings(num_users=200, num_items=300, num_ratings=num_ratings, seed=7)
+    config = DataConfig(  # fractions are rounded up to whole rows
+        test_fraction=(num_test - 0.5) / num_ratings,
+        validation_fraction=max(0, num_validation - 0.5) / (num_train + num_validation),
+    )
+    dataset = prepare_dataset(ratings, None, config, out)
+    rows = [dataset.num_rows(split) for split in ("train", "validation", "test")]
+    assert rows == [num_train, num_validation, num_test]
+    return out
+
+
+def train_command(data: Path, workdir: Path, settings: dict[str, object]) -> list[str]:
+    """The command line of `reeltrain train`."""
+    arguments = [str(data), "--workdir", str(workdir), "--json"]
+    for key, value in settings.items():
+        arguments += ["--set", f"{key}={value}"]
+    return [sys.executable, "-m", "launch.cli", "train", *arguments]
+
+
+def train(data: Path, workdir: Path, settings: dict[str, object], *, workers: int = 1) -> dict:
+    """Trains to the end; returns the JSON result."""
+    command = train_command(data, workdir, settings)
+    if workers > 1:
+        command[3:3] = ["launch", "local", "--workers", str(workers), "--"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECS, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    return result["result"] if workers > 1 else result
+
+
+def start(data: Path, workdir: Path, settings: dict[str, object]) -> subprocess.Popen:
+    """Begins training in the background."""
+    return subprocess.Popen(
+        train_command(data, workdir, settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_until(condition, *, timeout_secs: float = 60) -> None:
+    """Waits for a condition to hold; fails the test when it does not in time."""
+    deadline = time.monotonic() + timeout_secs
+    while not condition():
+        assert time.monotonic() < deadline, "the awaited did not happen in time"
+        time.sleep(0.02)
+
+
+def losses(workdir: Path) -> dict[int, float]:
+    """step -> training loss, as logged."""
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    points = [json.loads(line) for line in lines]
+    return {point["step"]: point["train/loss"] for point in points if "train/loss" in point}
+
+
+def weights(workdir: Path) -> dict[str, np.ndarray]:
+    """All variables of the newest checkpoint, optimizer state included, read without our code."""
+    import tensorflow as tf
+
+    reader = tf.train.load_checkpoint(str(workdir / "checkpoints"))
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if not name.startswith("_CHECKPOINTABLE") and "save_counter" not in name
+    }
+
+
+def largest_difference(one: dict, other: dict) -> float:
+    """Over all values of two dictionaries with the same keys."""
+    assert one.keys() == other.keys()
+    return max(float(np.max(np.abs(np.asarray(one[key], float) - other[key]))) for key in one)
+
+
+def processes_with(text: str) -> list[int]:
+    """Ids of live processes with the text in their command line."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if text in command and int(entry.name) != os.getpid():
+            found.append(int(entry.name))
+    return found

@@ -1,0 +1,99 @@
+"""Several worker processes: the first failure ends all, signals reach all, none is left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import runs
+from launch.local import free_ports, run_workers
+
+SETTINGS = {"train.global_batch_size": 32, "train.steps_per_loop": 5, "train.epochs": 1000}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return runs.prepare_generated(tmp_path_factory.mktemp("launch") / "dataset", num_train=40 * 32)
+
+
+def start_workers(dataset, workdir):
+    command = runs.train_command(dataset, workdir, SETTINGS)
+    command[3:3] = ["launch", "local", "--workers", "2", "--"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def worker_process(workdir, index):
+    """The process id of one of the two workers."""
+    found = []
+    for pid in runs.processes_with(str(workdir)):
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            if f'"index": {index}'.encode() in file.read():
+                found.append(pid)
+    (pid,) = found
+    return pid
+
+
+def has_checkpoint(workdir):
+    return lambda: any(workdir.glob("checkpoints/ckpt-*.index"))
+
+
+def test_sigterm_saves_on_all_workers_and_leaves_no_process(dataset, tmp_path):
+    workdir = tmp_path / "run"
+    launcher = start_workers(dataset, workdir)
+    runs.wait_until(has_checkpoint(workdir))
+    launcher.send_signal(signal.SIGTERM)
+    _, stderr = launcher.communicate(timeout=90)
+    assert launcher.returncode == 128 + signal.SIGTERM, stderr
+    assert runs.processes_with(str(workdir)) == []
+    for index in (0, 1):
+        log = (workdir / "logs" / f"worker-{index}.log").read_text()
+        assert "checkpoint saved" in log or '"test_rmse": null' in log, log
+    assert max(runs.losses(workdir)) == int(
+        next(v for k, v in runs.weights(workdir).items() if k.startswith("step/"))
+    )
+
+
+def test_a_killed_worker_ends_the_job(dataset, tmp_path):
+    workdir = tmp_path / "run"
+    launcher = start_workers(dataset, workdir)
+    runs.wait_until(has_checkpoint(workdir))
+    os.kill(worker_process(workdir, 1), signal.SIGKILL)
+    _, stderr = launcher.communicate(timeout=90)
+    assert launcher.returncode == 128 + signal.SIGKILL, stderr
+    assert "worker 1 ended with status 137" in stderr
+    assert runs.processes_with(str(workdir)) == []
+
+
+def test_a_killed_launcher_leaves_no_worker(dataset, tmp_path):
+    workdir = tmp_path / "run"
+    launcher = start_workers(dataset, workdir)
+    runs.wait_until(lambda: len(runs.processes_with(str(workdir))) == 3)
+    launcher.kill()
+    launcher.communicate(timeout=30)
+    runs.wait_until(lambda: runs.processes_with(str(workdir)) == [], timeout_secs=30)
+
+
+def test_a_workers_mistake_is_the_jobs_exit_status(tmp_path):
+    result = run_workers(2, ["train", str(tmp_path / "nowhere")], log_dir=tmp_path / "logs")
+    assert result.exit_status == 2
+    assert "no such file or folder" in (tmp_path / "logs" / f"worker-{result.first_failed}.log").read_text()
+
+
+def test_free_ports_are_different():
+    assert len(set(free_ports(20))) == 20
+
+
+def test_only_train_is_launched():
+    done = subprocess.run(
+        [sys.executable, "-m", "launch.cli", "launch", "local", "--workers", "2", "--", "evaluate"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "launch starts `train`" in done.stderr
