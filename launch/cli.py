@@ -7,6 +7,7 @@ that names the rule and the value), 128 + N stopped by signal N with a checkpoin
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def train(
         text = (
             f"test RMSE {result.test_rmse:.4f}  MAE {result.test_mae:.4f}  "
             f"(step {result.step}, train loss {result.train_loss:.4f})\n"
-            f"curves: tensorboard --logdir {result.workdir}"
+            f"curves: {_tensorboard()} --logdir {result.workdir}"
         )
     else:
         text = f"stopped at step {result.step}, checkpoint saved; the same command continues"
@@ -258,6 +259,11 @@ def _workdir_of(arguments: tuple[str, ...]) -> Path:
     return Path("runs")
 
 
+def _tensorboard() -> str:
+    """The command as it can be typed here: of our environment, where that is not on the PATH."""
+    return "tensorboard" if shutil.which("tensorboard") else str(Path(sys.executable).parent / "tensorboard")
+
+
 def _existing_run(workdir: Path | None) -> Path:
     """The run that is meant, checked before TensorFlow loads."""
     from trainer.workdir import Workdir, newest_workdir
@@ -294,7 +300,7 @@ def main(arguments: list[str] | None = None) -> None:
     """The entry point: turns exceptions into one line and an exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        cli(arguments, standalone_mode=False)
+        cli(arguments, prog_name="reeltrain", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message())
         sys.exit(2)

@@ -74,6 +74,6 @@ class TrainProgress:
         left = round((self._last_step - step) * per_step)
         line = f"epoch {epoch}/{self._epochs}  step {step}/{self._last_step}  {text}  {left} s left"
         if self._bar:
-            self._bar.console.print(line, highlight=False)
+            self._bar.console.print(line, highlight=False, soft_wrap=True)
         else:
             print(line, file=sys.stderr, flush=True)

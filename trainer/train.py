@@ -184,7 +184,7 @@ def train(
             )
         stopped = result.step < last_step and stop_request.signum is not None
         test = {} if stopped else split_errors(dataset, "test", scorer)
-        if curves and test:
+        if curves and test and result.step > first_step:
             curves.add(result.step, {f"test/{name}": value for name, value in test.items()})
     finally:
         progress.close()
