@@ -89,7 +89,7 @@ def train(
 
     # Mistakes are told before the seconds that TensorFlow takes to load.
     make_config(recipe, RECIPES, settings)
-    if data is not None:
+    if data not in (None, "generated"):
         resolve_data(data)
     if workdir is not None:
         Workdir(workdir).require_usable()
@@ -306,7 +306,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
     except click.ClickException as error:
         _fail(error.format_message(), 2)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
     except Exception as error:
         if "--debug" in arguments:

@@ -45,6 +45,18 @@ def split_errors(dataset: PreparedDataset, split: str, scorer: Scorer) -> dict[s
     return rating_errors(scorer(rows.user_index, rows.item_index), rows.rating, scale=dataset.rating_scale)
 
 
+def validation_logs(dataset: PreparedDataset, scorer: Scorer) -> dict[str, float]:
+    """Errors on the validation split under the names that Keras callbacks expect; empty without such rows."""
+    if not dataset.num_rows("validation"):
+        return {}
+    rows = dataset.columns("validation")
+    predicted = scorer(rows.user_index, rows.item_index)
+    errors = rating_errors(predicted, rows.rating, scale=dataset.rating_scale)
+    # The loss itself, like `loss`, of predictions as they are; the errors, of clipped ones.
+    val_loss = float(np.mean((predicted - rows.rating) ** 2))
+    return {"val_loss": val_loss, "val_rmse": errors["rmse"], "val_mae": errors["mae"]}
+
+
 def protocol(dataset: PreparedDataset) -> str:
     """What was evaluated, in one line."""
     settings = dataset.manifest["split"]

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from data_pipeline.dataset import MANIFEST, PreparedDataset, open_dataset
@@ -20,15 +19,15 @@ from data_pipeline.order import BatchOrder
 from data_pipeline.prepare import DataConfig, prepare_dataset, read_ratings, resolve_data
 from data_pipeline.ratings import Ratings
 from trainer.checkpoint import Checkpoints
-from trainer.config import PARTS, Config, make_config
+from trainer.config import Config, make_config
 from trainer.curves import Curves
 from trainer.devices import Devices, set_up_devices, worker_from_environment
 from trainer.engine import Engine
-from trainer.evaluate import protocol, split_errors
+from trainer.evaluate import split_errors, validation_logs
 from trainer.loop import choose_block_steps, run_loop
-from trainer.metrics import rating_errors
 from trainer.models import build_model
 from trainer.optimizers import make_optimizer
+from trainer.plan import plan_lines
 from trainer.progress import TrainProgress
 from trainer.recipes import RECIPES
 from trainer.run import Run
@@ -83,7 +82,8 @@ def train(
 
     Args:
         data: a ratings file or folder, a prepared dataset, a DataFrame with columns user_id, item_id, rating
-            (and timestamp), `generated`, or None: MovieLens-100K if it can be had, else generated ratings.
+            (and timestamp), or `generated`. None: that of the run in `workdir`, else MovieLens-100K if it can
+            be had, else generated ratings.
         settings: on top of the recipe: {"train.epochs": 3} or ["train.epochs=3"].
         workdir: by default `runs/<data>-<recipe>`.
         callbacks: Keras callbacks; they see `loss` and, with validation rows, `val_loss`, `val_rmse` and
@@ -97,6 +97,8 @@ def train(
     say = _silent if quiet else _say
     config = make_config(recipe, RECIPES, _as_settings(settings))
     worker, num_workers = worker_from_environment()
+    if data is None and workdir is not None and Workdir(Path(workdir)).is_started():
+        data = Workdir(Path(workdir)).read()[1].path
     if data is None and num_workers > 1:
         raise UserError(
             f"DATA must be given where several workers train, got none with {num_workers} workers"
@@ -125,7 +127,7 @@ def train(
             workers=devices.num_workers,
             precision=devices.precision,
         )
-        for line in _plan_lines(config, dataset, devices, order, block_steps, folder):
+        for line in plan_lines(config, dataset, devices, order, block_steps, folder):
             say(line)
 
     keras.utils.set_random_seed(config.train.seed)
@@ -149,10 +151,8 @@ def train(
     first_step = checkpoints.restore()
     last_step = config.train.epochs * order.steps_per_epoch
     if first_step and devices.is_chief:
-        say(
-            f"resumed   at step {first_step} of {last_step}"
-            + ("" if first_step < last_step else ": nothing left")
-        )
+        left = "" if first_step < last_step else ": nothing left to train"
+        say(f"resumed   at step {first_step} of {last_step}{left}")
 
     scorer = Scorer(model)
     curves = Curves(folder, first_step=first_step) if devices.is_chief else None
@@ -179,7 +179,7 @@ def train(
                 curves=curves,
                 progress=progress,
                 callbacks=callbacks,
-                evaluate=lambda: _validation_logs(dataset, scorer),
+                evaluate=lambda: validation_logs(dataset, scorer),
                 stop_request=stop_request,
             )
         stopped = result.step < last_step and stop_request.signum is not None
@@ -247,45 +247,6 @@ def _as_settings(settings: Mapping[str, object] | Iterable[str]) -> list[str]:
     if isinstance(settings, Mapping):
         return [f"{key}={value}" for key, value in settings.items()]
     return list(settings)
-
-
-def _validation_logs(dataset: PreparedDataset, scorer: Scorer) -> dict[str, float]:
-    """Validation errors under the names that Keras callbacks expect."""
-    if not dataset.num_rows("validation"):
-        return {}
-    rows = dataset.columns("validation")
-    predicted = scorer(rows.user_index, rows.item_index)
-    errors = rating_errors(predicted, rows.rating, scale=dataset.rating_scale)
-    # The loss itself, like `loss`, of predictions as they are; the errors, of clipped ones.
-    val_loss = float(np.mean((predicted - rows.rating) ** 2))
-    return {"val_loss": val_loss, "val_rmse": errors["rmse"], "val_mae": errors["mae"]}
-
-
-def _plan_lines(
-    config: Config,
-    dataset: PreparedDataset,
-    devices: Devices,
-    order: BatchOrder,
-    block_steps: int,
-    folder: Workdir,
-) -> Iterable[str]:
-    """What is about to happen, the arithmetic included."""
-    manifest = dataset.manifest
-    yield f"          {manifest['users']:,} users, {manifest['items']:,} items; {protocol(dataset)}"
-    if manifest["rmse_floor"] is not None:
-        yield f"          planted noise: no model can get a test RMSE much below {manifest['rmse_floor']:.4f}"
-    yield f"recipe    {config.recipe}"
-    for part in PARTS:
-        values = (f"{k.partition('.')[2]}={v}" for k, v in config.flat().items() if k.startswith(part + "."))
-        yield f"          {part}: {' '.join(values)}"
-    batch, workers, local = config.train.global_batch_size, devices.num_workers, devices.local_replicas
-    yield f"devices   {devices.description}, {devices.precision}"
-    yield (
-        f"batches   global batch {batch} = {workers} worker(s) x {local} replica(s) "
-        f"x {batch // workers // local}; "
-        f"{order.steps_per_epoch} steps an epoch, {block_steps} a compiled call"
-    )
-    yield f"workdir   {folder.path}"
 
 
 def _say(line: str) -> None:

@@ -1,0 +1,39 @@
+"""What a run is about to do, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from data_pipeline.dataset import PreparedDataset
+from data_pipeline.order import BatchOrder
+from trainer.config import PARTS, Config
+from trainer.devices import Devices
+from trainer.evaluate import protocol
+from trainer.workdir import Workdir
+
+
+def plan_lines(
+    config: Config,
+    dataset: PreparedDataset,
+    devices: Devices,
+    order: BatchOrder,
+    block_steps: int,
+    folder: Workdir,
+) -> Iterator[str]:
+    """One line a fact: data, settings, devices, and how the global batch is cut, with the arithmetic."""
+    manifest = dataset.manifest
+    yield f"          {manifest['users']:,} users, {manifest['items']:,} items; {protocol(dataset)}"
+    if manifest["rmse_floor"] is not None:
+        yield f"          planted noise: no model can get a test RMSE much below {manifest['rmse_floor']:.4f}"
+    yield f"recipe    {config.recipe}"
+    for part in PARTS:
+        values = (f"{k.partition('.')[2]}={v}" for k, v in config.flat().items() if k.startswith(part + "."))
+        yield f"          {part}: {' '.join(values)}"
+    batch, workers, local = config.train.global_batch_size, devices.num_workers, devices.local_replicas
+    yield f"devices   {devices.description}, {devices.precision}"
+    yield (
+        f"batches   global batch {batch} = {workers} worker(s) x {local} replica(s) "
+        f"x {batch // workers // local}; "
+        f"{order.steps_per_epoch} steps an epoch, {block_steps} a compiled call"
+    )
+    yield f"workdir   {folder.path}"
