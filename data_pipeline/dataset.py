@@ -104,14 +104,14 @@ def open_dataset(path: Path) -> PreparedDataset:
     """
     try:
         manifest = json.loads((path / MANIFEST).read_text())
-        version = manifest["format_version"]
+        version, files = manifest["format_version"], manifest["files"]
     except FileNotFoundError:
         raise UserError(f"{path}: a prepared dataset has a {MANIFEST}, none found") from None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path / MANIFEST}: not a reeltrain manifest: {error}") from None
     if version != FORMAT_VERSION:
         raise UserError(f"{path}: this reeltrain reads dataset format {FORMAT_VERSION}, got {version}")
-    for name, expected in manifest["files"].items():
+    for name, expected in files.items():
         file = path / name
         if not file.is_file():
             raise UserError(f"{path}: the prepared dataset's file {name} is missing")
@@ -131,7 +131,7 @@ def write_dataset(
     source_fingerprint: str,
     rmse_floor: float | None,
 ) -> PreparedDataset:
-    """Writes a dataset whole or not at all: into a neighbouring folder, renamed when it is complete.
+    """Writes a dataset whole or not at all: into a hidden folder, renamed when it is complete.
 
     Args:
         path: the new folder; it must not exist or be empty.
@@ -154,7 +154,9 @@ def write_dataset(
         )
     scale = pc.min_max(train["rating"]).as_py()
 
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    target = path.resolve()
+    existed = target.exists()
+    partial = (target if existed else target.parent) / f".{target.name}.partial-{os.getpid()}"
     partial.mkdir(parents=True)
     try:
         files = {f"{stem}.arrow": _write_table(partial / f"{stem}.arrow", t) for stem, t in tables.items()}
@@ -174,7 +176,13 @@ def write_dataset(
             "fingerprint": hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
         }
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-        partial.rename(path)
+        if existed:
+            # It may be a mount point or a working directory: filled, the manifest last, not replaced.
+            for file_name in (*files, MANIFEST):
+                (partial / file_name).rename(target / file_name)
+            partial.rmdir()
+        else:
+            partial.rename(target)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -185,6 +193,9 @@ def require_empty(path: Path) -> None:
     """Refuses a path that a new folder could not take without harm."""
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: the output folder must be new or empty, got a file")
+    for parent in path.parents:
+        if parent.exists() and not parent.is_dir():
+            raise UserError(f"{path}: the output folder must lie in a folder, got the file {parent}")
     if path.is_dir() and any(path.iterdir()):
         raise UserError(f"{path}: the output folder must be new or empty, got one with files in it")
 
@@ -229,4 +240,4 @@ def _read_table(path: Path) -> pa.Table:
 
 
 def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:
-    return column.chunk(0).to_numpy() if column.num_chunks else column.to_numpy()
+    return column.chunk(0).to_numpy() if column.num_chunks == 1 else column.to_numpy()

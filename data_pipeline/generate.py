@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 
 import numpy as np
 import pyarrow as pa
-from scipy.special import ndtr
 
 from data_pipeline.ratings import Ratings
 
@@ -80,6 +80,9 @@ def generate_ratings(
 def _conditional_variance(planted: np.ndarray) -> np.ndarray:
     """Var(clip(round(planted + noise), 1, 5)), row by row."""
     edges = np.array([-np.inf, 1.5, 2.5, 3.5, 4.5, np.inf])
-    probability_R5 = np.diff(ndtr((edges - planted[:, None]) / NOISE_STDDEV), axis=1)
+    probability_R5 = np.diff(_normal_cdf((edges - planted[:, None]) / NOISE_STDDEV), axis=1)
     levels = np.arange(1, 6)
     return probability_R5 @ levels**2 - (probability_R5 @ levels) ** 2
+
+
+_normal_cdf = np.vectorize(lambda x: 0.5 * math.erfc(-x / math.sqrt(2)))

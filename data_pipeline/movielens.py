@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import queue
+import shutil
 import threading
 import urllib.request
 import zipfile
@@ -22,10 +23,12 @@ ML_100K_SHA256 = "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a32
 CONNECT_TIMEOUT_SECS = 5
 DOWNLOAD_TIMEOUT_SECS = 120
 
-GENRES = (
-    "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror "
-    "Musical Mystery Romance Sci-Fi Thriller War Western"
-).split()
+# The flags of u.item, in the order of u.genre.
+GENRES = [
+    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"),
+    *("Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War"),
+    "Western",
+]
 
 
 def is_ml_100k_folder(path: Path) -> bool:
@@ -34,7 +37,7 @@ def is_ml_100k_folder(path: Path) -> bool:
 
 
 def read_ml_100k_folder(folder: Path) -> Ratings:
-    """Reads `u.data` and, where they are there, the titles and genres of `u.item` and the people of `u.user`."""
+    """Reads `u.data` and, where they are there, the titles of `u.item` and the people of `u.user`."""
     paths = [folder / name for name in ("u.data", "u.item", "u.user") if (folder / name).is_file()]
     return Ratings(
         table=read_ml_100k_table(folder / "u.data"),
@@ -73,7 +76,7 @@ def download_ml_100k(url: str = ML_100K_URL, sha256: str = ML_100K_SHA256) -> Pa
     """Downloads the archive, verifies its checksum and unpacks it into the cache.
 
     Raises:
-        OSError: not reachable within 5 s, not whole within 120 s, or the checksum differs; nothing is left behind.
+        OSError: no answer within 5 s, not whole within 120 s, or another checksum; nothing is left behind.
     """
     folder = cache_folder()
     if is_ml_100k_folder(folder):
@@ -84,10 +87,15 @@ def download_ml_100k(url: str = ML_100K_URL, sha256: str = ML_100K_SHA256) -> Pa
         raise OSError(f"{url}: SHA-256 must be {sha256}, got {digest}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}-{os.getpid()}")
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        archive.extractall(partial)
-    (partial / "ml-100k").rename(folder)
-    partial.rmdir()
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            archive.extractall(partial)
+        (partial / "ml-100k").rename(folder)
+    except OSError:
+        if not is_ml_100k_folder(folder):  # else another process was first
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 
@@ -118,7 +126,7 @@ def _fetch(url: str) -> bytes:
 
 
 def _read_items(path: Path) -> pa.Table | None:
-    rows = _read_bar_separated(path, num_fields=5 + len(GENRES))
+    rows = _read_bar_separated(path, num_fields=5 + len(GENRES), numbers=["item id"])
     if rows is None:
         return None
     return pa.table(
@@ -135,7 +143,7 @@ def _read_items(path: Path) -> pa.Table | None:
 
 
 def _read_users(path: Path) -> pa.Table | None:
-    rows = _read_bar_separated(path, num_fields=5)
+    rows = _read_bar_separated(path, num_fields=5, numbers=["user id", "age"])
     if rows is None:
         return None
     return pa.table(
@@ -149,18 +157,31 @@ def _read_users(path: Path) -> pa.Table | None:
     )
 
 
-def _read_bar_separated(path: Path, *, num_fields: int) -> list[list[str]] | None:
-    """The rows of a latin-1 file such as `u.item`, or None where there is no such file."""
+def _read_bar_separated(path: Path, *, num_fields: int, numbers: list[str]) -> list[list[str]] | None:
+    """The rows of a latin-1 file such as `u.item`, or None where there is no such file.
+
+    Args:
+        numbers: names of the first fields, which are whole numbers.
+    """
     if not path.is_file():
         return None
     rows = []
-    for number, line in enumerate(path.read_text(encoding="latin-1").splitlines(), start=1):
-        fields = line.split("|")
-        if not line:
-            continue
-        if len(fields) != num_fields or not fields[0].isdecimal():
-            raise UserError(
-                f"{path}:{number}: a row has an id and {num_fields - 1} more fields, got {line[:200]!r}"
-            )
-        rows.append(fields)
+    with path.open(encoding="latin-1") as file:
+        for number, line in enumerate(file, start=1):
+            line = line.rstrip("\n")
+            fields = line.split("|")
+            if not line:
+                continue
+            if len(fields) != num_fields:
+                rule = f"a row has {num_fields} fields with | between, got {len(fields)}"
+                raise UserError(f"{path}:{number}: {rule}: {line[:200]!r}")
+            for name, text in zip(numbers, fields, strict=False):
+                if not _is_whole_number(text):
+                    rule = f"{name} must be a whole number below 10^9, got {text!r}"
+                    raise UserError(f"{path}:{number}: {rule}: {line[:200]!r}")
+            rows.append(fields)
     return rows
+
+
+def _is_whole_number(text: str) -> bool:
+    return text.isdecimal() and len(text) <= 9

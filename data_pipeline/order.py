@@ -1,12 +1,13 @@
 """A position in the data is an integer: which rows make up which batch, in NumPy alone.
 
 Row order is a permutation of (seed, epoch). Global batch `step` of an epoch is rows
-[step x B, (step + 1) x B) of that order; replica r of R takes the r-th of R equal slices of it. So the batches
-are the same on any number of replicas and training resumes at any step from one integer.
+[step x B, (step + 1) x B) of that order; replica r of R takes the r-th of R equal slices of it. So the
+batches are the same on any number of replicas and training resumes at any step from one integer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -60,26 +61,52 @@ class BatchOrder:
         rows[: last - first] = _epoch_order(self.num_rows, self.seed, block.epoch)[first:last]
         return rows.reshape(block_steps, num_shards, batch // num_shards)[:, shard]
 
-    def blocks(self, *, first_step: int, last_step: int, block_steps: int) -> list[Block]:
-        """Blocks of the run's steps [first_step, last_step), counted from the run's start.
-
-        Blocks start at multiples of `block_steps` within an epoch and never cross its end, so the
-        same steps share a block whether or not the run was interrupted.
+    def blocks(self, *, first_step: int, last_step: int, block_steps: int) -> Blocks:
+        """The run's steps [first_step, last_step), counted from its start, in blocks of up to `block_steps`.
 
         >>> order = BatchOrder(num_rows=10, global_batch_size=2, seed=0)
         >>> [(b.epoch, b.first_step, b.num_steps)
         ...  for b in order.blocks(first_step=1, last_step=7, block_steps=3)]
         [(0, 1, 2), (0, 3, 2), (1, 0, 2)]
         """
-        blocks = []
-        step = first_step
-        while step < last_step:
-            epoch, within = divmod(step, self.steps_per_epoch)
-            end = min(within - within % block_steps + block_steps, self.steps_per_epoch)
-            num_steps = min(end - within, last_step - step)
-            blocks.append(Block(epoch, within, num_steps))
-            step += num_steps
-        return blocks
+        return Blocks(self.steps_per_epoch, first_step, last_step, block_steps)
+
+
+@dataclass(frozen=True)
+class Blocks(Sequence[Block]):
+    """Blocks of steps, each computed when asked for: a run may be long.
+
+    Blocks start at multiples of `block_steps` within an epoch and never cross its end, so the same steps
+    share a block whether or not the run was interrupted.
+    """
+
+    steps_per_epoch: int
+    first_step: int
+    last_step: int
+    block_steps: int
+
+    def __len__(self) -> int:
+        if self.first_step >= self.last_step:
+            return 0
+        return self._number(self.last_step - 1) - self._number(self.first_step) + 1
+
+    def __getitem__(self, index: int) -> Block:  # type: ignore[override]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        epoch, number = divmod(self._number(self.first_step) + index, self._blocks_per_epoch)
+        epoch_begin = epoch * self.steps_per_epoch
+        begin = max(number * self.block_steps, self.first_step - epoch_begin)
+        end = min((number + 1) * self.block_steps, self.steps_per_epoch, self.last_step - epoch_begin)
+        return Block(epoch, begin, end - begin)
+
+    @property
+    def _blocks_per_epoch(self) -> int:
+        return -(-self.steps_per_epoch // self.block_steps)
+
+    def _number(self, step: int) -> int:
+        """Which block of the run, counted from its start, a step is in."""
+        epoch, within = divmod(step, self.steps_per_epoch)
+        return epoch * self._blocks_per_epoch + within // self.block_steps
 
 
 @lru_cache(maxsize=2)

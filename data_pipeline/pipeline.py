@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -15,7 +17,7 @@ PREFETCH = 2
 def superbatches(
     columns: Columns,
     order: BatchOrder,
-    blocks: list[Block],
+    blocks: Sequence[Block],
     *,
     block_steps: int,
     shards: range,
@@ -35,9 +37,10 @@ def superbatches(
         Rows that pad an epoch's last batch have weight 0.
     """
 
-    def superbatch(block_number: np.ndarray, shard: np.ndarray) -> tuple[np.ndarray, ...]:
+    def superbatch(number: np.ndarray) -> tuple[np.ndarray, ...]:
+        block, local_replica = divmod(int(number), len(shards))
         rows = order.rows(
-            blocks[int(block_number)], block_steps=block_steps, shard=int(shard), num_shards=num_shards
+            blocks[block], block_steps=block_steps, shard=shards[local_replica], num_shards=num_shards
         )
         there = rows >= 0
         rows = np.where(there, rows, 0)
@@ -51,14 +54,12 @@ def superbatches(
     shape = (block_steps, order.global_batch_size // num_shards)
     names = {"user_index": tf.int32, "item_index": tf.int32, "rating": tf.float32, "weight": tf.float32}
 
-    def element(block_number: tf.Tensor, shard: tf.Tensor) -> dict[str, tf.Tensor]:
-        arrays = tf.numpy_function(superbatch, [block_number, shard], list(names.values()), stateful=False)
+    def element(number: tf.Tensor) -> dict[str, tf.Tensor]:
+        arrays = tf.numpy_function(superbatch, [number], list(names.values()), stateful=False)
         return {name: tf.ensure_shape(a, shape) for name, a in zip(names, arrays, strict=True)}
 
-    block_numbers = np.repeat(np.arange(len(blocks)), len(shards))
-    shard_numbers = np.tile(np.asarray(shards), len(blocks))
     return (
-        tf.data.Dataset.from_tensor_slices((block_numbers, shard_numbers))
+        tf.data.Dataset.range(len(blocks) * len(shards))
         .map(element, num_parallel_calls=1, deterministic=True)
         .prefetch(PREFETCH * len(shards))
     )

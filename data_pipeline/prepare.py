@@ -59,6 +59,8 @@ def resolve_data(data: str | Path | pd.DataFrame | None) -> tuple[Path | Ratings
     if isinstance(data, str) and data == "generated":
         return generate_ratings(), "generated ratings from a planted model"
     if not isinstance(data, str | Path):
+        if not hasattr(data, "columns"):
+            raise UserError(f"DATA must be a path or a DataFrame, got {type(data).__name__}")
         return ratings_from_frame(data), f"a DataFrame of {len(data):,} rows"
     path = Path(data)
     if not path.exists():
@@ -69,6 +71,11 @@ def resolve_data(data: str | Path | pd.DataFrame | None) -> tuple[Path | Ratings
 def read_ratings(source: Path | Ratings, config: DataConfig) -> tuple[Ratings, Ratings | None]:
     """(all ratings, None), or (train, test) where `config.split` names a predefined pair."""
     if config.split != "random":
+        if config.test_fraction != DataConfig.test_fraction:
+            raise UserError(
+                f"data.test_fraction is for the random split, got {config.test_fraction} "
+                f"with data.split {config.split!r}"
+            )
         if not isinstance(source, Path) or not source.is_dir():
             raise UserError(
                 f"data.split must be 'random', or a pair in a folder such as u1, got {config.split!r}"
@@ -80,6 +87,8 @@ def read_ratings(source: Path | Ratings, config: DataConfig) -> tuple[Ratings, R
         return read_ratings_file(source), None
     if is_ml_100k_folder(source):
         return read_ml_100k_folder(source), None
+    if (source / MANIFEST).is_file():
+        raise UserError(f"DATA: ratings are wanted, got the prepared dataset {source}")
     raise UserError(f"DATA: a folder of ratings has u.data (MovieLens-100K) or {MANIFEST}, got {source}")
 
 
@@ -95,7 +104,7 @@ def prepare_dataset(ratings: Ratings, test: Ratings | None, config: DataConfig, 
         )
         table = ratings.table
     else:
-        table = pa.concat_tables([ratings.table, test.table])
+        table = _concatenated(ratings.table, test.table)
         rows = pa.array(range(len(table))).to_numpy()
         split = cut_validation(
             rows[: len(ratings)],
@@ -117,3 +126,14 @@ def prepare_dataset(ratings: Ratings, test: Ratings | None, config: DataConfig, 
         source_fingerprint=ratings.fingerprint,
         rmse_floor=ratings.rmse_floor,
     )
+
+
+def _concatenated(train: pa.Table, test: pa.Table) -> pa.Table:
+    """Both, one below the other; ids that only one of them has as integers become strings."""
+    for name in ("user_id", "item_id"):
+        if train.schema.field(name).type != test.schema.field(name).type:
+            train, test = (
+                table.set_column(table.column_names.index(name), name, table[name].cast(pa.string()))
+                for table in (train, test)
+            )
+    return pa.concat_tables([train, test])

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import math
+import itertools
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from data_pipeline.errors import UserError
+from data_pipeline.lines import Line, csv_lines, tab_separated_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,28 +61,22 @@ def read_ratings_file(path: Path) -> Ratings:
     """Reads one ratings file: CSV/TSV with a header (`.csv`, `.tsv`), else ML-100K's headerless tabs.
 
     Raises:
-        UserError: names the file, the line number and the line's text for the first bad row.
+        UserError: names file, line number and the line's text of the first row with a wrong number of
+            columns, else of the first with a bad value.
     """
-    table = _read_csv_with_header(path) if path.suffix in (".csv", ".tsv") else read_ml_100k_table(path)
+    has_header = path.suffix.lower() in (".csv", ".tsv")
+    table = _read_csv_with_header(path) if has_header else read_ml_100k_table(path)
     return Ratings(table=table, name=path.stem, fingerprint=fingerprint_of_files([path]))
 
 
 def ratings_from_frame(frame: pd.DataFrame, *, name: str = "frame") -> Ratings:
     """Takes the ratings of a pandas DataFrame with columns such as user_id, item_id, rating, timestamp."""
     columns = _match_columns([str(column) for column in frame.columns], source=name)
-    text = pa.table(
-        {
-            column: pc.cast(pa.array(frame.iloc[:, position], from_pandas=True), pa.string())
-            for column, position in columns.items()
-        }
-    )
+    text = pa.table({column: _as_text(frame.iloc[:, position]) for column, position in columns.items()})
     table = _typed(text)
     if table is None:
-        for row, values in enumerate(zip(*(text[c].to_pylist() for c in text.column_names), strict=True)):
-            fault = _row_fault(dict(zip(text.column_names, values, strict=True)))
-            if fault:
-                raise UserError(f"{name}: row {row}: {fault}")
-        raise AssertionError("a frame that cannot be typed has a bad row")
+        row = _first_bad_row(text)
+        raise UserError(f"{name}: row {row}: {_row_fault(text.slice(row, 1))}")
     if not len(table):
         raise UserError(f"{name}: a ratings table needs rows, got none")
     digest = hashlib.sha256()
@@ -90,11 +86,19 @@ def ratings_from_frame(frame: pd.DataFrame, *, name: str = "frame") -> Ratings:
     return Ratings(table=table, name=name, fingerprint=digest.hexdigest())
 
 
+def _as_text(column: pd.Series) -> pa.Array:
+    """The values as a CSV of the frame would hold them; null where one is missing."""
+    try:
+        return pc.cast(pa.array(column, from_pandas=True), pa.string())
+    except (pa.ArrowException, OverflowError):  # ids of mixed types, or of none that Arrow has
+        return pa.array(column.map(str, na_action="ignore"), pa.string(), from_pandas=True)
+
+
 def read_ml_100k_table(path: Path) -> pa.Table:
     """Reads ML-100K's format: no header; user id, item id, rating, timestamp separated by tabs."""
     _require_text(path)
     try:
-        table = pa_csv.read_csv(
+        text = pa_csv.read_csv(
             path,
             read_options=pa_csv.ReadOptions(column_names=list(ML_100K_COLUMNS)),
             parse_options=pa_csv.ParseOptions(delimiter="\t", quote_char=False),
@@ -102,42 +106,35 @@ def read_ml_100k_table(path: Path) -> pa.Table:
                 column_types=dict.fromkeys(ML_100K_COLUMNS, pa.string()), strings_can_be_null=False
             ),
         )
-        typed = _typed(table)
     except pa.ArrowInvalid as error:
-        _raise_first_bad_line(path, _ml_100k_rows(path), ML_100K_COLUMNS, cause=error)
-    if typed is None:
-        _raise_first_bad_line(path, _ml_100k_rows(path), ML_100K_COLUMNS)
-    return typed
+        _raise_unreadable(path, tab_separated_lines(path), num_columns=len(ML_100K_COLUMNS), cause=error)
+    return _typed_file(path, text, tab_separated_lines(path))
 
 
 def _read_csv_with_header(path: Path) -> pa.Table:
     _require_text(path)
-    delimiter = "\t" if path.suffix == ".tsv" else ","
-    rows = _csv_rows(path, delimiter)
-    header_line, header, _ = next(rows, (1, [], ""))
-    if not header:
-        raise UserError(f"{path}:{header_line}: a CSV needs a header line, got an empty one")
-    columns = _match_columns(header, source=f"{path}:{header_line}")
-    names = _unique_names(header, columns)
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    lines = csv_lines(path, delimiter)
+    header = next(lines, None)
+    if header is None:
+        raise UserError(f"{path}: a CSV needs a header line, got empty lines")
+    columns = _match_columns(header.fields, source=f"{path}:{header.number}")
     try:
-        table = pa_csv.read_csv(
+        text = pa_csv.read_csv(
             path,
-            read_options=pa_csv.ReadOptions(column_names=names, skip_rows=header_line),
-            parse_options=pa_csv.ParseOptions(delimiter=delimiter),
+            read_options=pa_csv.ReadOptions(
+                column_names=_unique_names(header.fields, columns), skip_rows=header.last_number
+            ),
+            parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=pa_csv.ConvertOptions(
                 column_types=dict.fromkeys(columns, pa.string()),
                 include_columns=list(columns),
                 strings_can_be_null=False,
             ),
         )
-        typed = _typed(table)
     except pa.ArrowInvalid as error:
-        if "Empty CSV file" in str(error):
-            raise UserError(f"{path}: a ratings file needs rows below its header, got none") from error
-        _raise_first_bad_line(path, rows, names, cause=error)
-    if typed is None:
-        _raise_first_bad_line(path, rows, names)
-    return typed
+        _raise_unreadable(path, lines, num_columns=len(header.fields), cause=error)
+    return _typed_file(path, text, lines)
 
 
 def _unique_names(header: list[str], columns: dict[str, int]) -> list[str]:
@@ -155,6 +152,8 @@ def _match_columns(header: list[str], *, source: str) -> dict[str, int]:
     for column, aliases in COLUMN_ALIASES.items():
         position = next((lowered.index(alias) for alias in aliases if alias in lowered), None)
         if position is not None:
+            if lowered.count(lowered[position]) > 1:
+                raise UserError(f"{source}: the header must name {lowered[position]} once, got {header}")
             columns[column] = position
         elif column in REQUIRED_COLUMNS:
             raise UserError(f"{source}: the header needs a column named {' or '.join(aliases)}, got {header}")
@@ -163,104 +162,120 @@ def _match_columns(header: list[str], *, source: str) -> dict[str, int]:
 
 def _require_text(path: Path) -> None:
     """Catches what no line-wise message would explain: an empty or a binary file."""
-    with path.open("rb") as file:
-        head = file.read(65536)
-    if not head.strip():
+    if not path.stat().st_size:
         raise UserError(f"{path}: a ratings file needs rows, got an empty file")
-    if b"\0" in head:
-        line = head[: head.index(b"\0")].count(b"\n") + 1
-        raise UserError(f"{path}:{line}: a ratings file is text, got a NUL byte")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        position = content.find(b"\0")
+        if position >= 0:
+            line = content[:position].count(b"\n") + 1
+            raise UserError(f"{path}:{line}: a ratings file is text, got a NUL byte")
 
 
 def _typed(text: pa.Table) -> pa.Table | None:
     """Casts a table of strings; None when a row breaks a rule (the caller finds it and names it)."""
-    columns = {}
-    for name in ("user_id", "item_id"):
-        column = text[name].combine_chunks()
-        if column.null_count or pc.any(pc.equal(pc.utf8_trim_whitespace(column), "")).as_py():
-            return None
-        columns[name] = _as_integers_if_canonical(column)
-    try:
-        columns["rating"] = pc.cast(pc.utf8_trim_whitespace(text["rating"]), pa.float64())
-        if "timestamp" in text.column_names:
-            seconds = pc.cast(pc.utf8_trim_whitespace(text["timestamp"]), pa.float64())
-            columns["timestamp"] = pc.cast(pc.floor(seconds), pa.int64())
-    except pa.ArrowInvalid:
-        return None
-    if any(column.null_count for column in columns.values()):
-        return None
-    if not pc.all(pc.is_finite(columns["rating"]), min_count=0).as_py():
-        return None
-    return pa.table(columns)
+    columns = {name: _PARSERS[name](text[name]) for name in text.column_names}
+    return pa.table(columns) if all(column is not None for column in columns.values()) else None
 
 
-def _as_integers_if_canonical(column: pa.Array) -> pa.Array:
+def _parse_ids(text: pa.ChunkedArray) -> pa.ChunkedArray | None:
     """int64 where every id is written as an integer is ('7', not '07' or ' 7'), else the strings."""
+    if text.null_count or pc.any(pc.equal(pc.utf8_trim_whitespace(text), "")).as_py():
+        return None
     try:
-        integers = pc.cast(column, pa.int64())
+        integers = pc.cast(text, pa.int64())
     except pa.ArrowInvalid:
-        return column
-    return integers if pc.all(pc.equal(pc.cast(integers, pa.string()), column)).as_py() else column
+        return text
+    return integers if pc.all(pc.equal(pc.cast(integers, pa.string()), text)).as_py() else text
 
 
-def _ml_100k_rows(path: Path) -> Iterator[tuple[int, list[str], str]]:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield number, line.rstrip("\r\n").split("\t"), line.strip()
+def _parse_ratings(text: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    ratings = _parse_numbers(text)
+    # Training computes with 32 bits, where 1e39 is infinite.
+    return ratings if ratings is not None and _all_below(ratings, float(np.finfo(np.float32).max)) else None
 
 
-def _csv_rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str], str]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter)
-        while True:
-            try:
-                fields = next(reader)
-            except StopIteration:
-                return
-            except (csv.Error, UnicodeDecodeError) as error:
-                raise UserError(f"{path}:{reader.line_num + 1}: not readable as CSV: {error}") from error
-            if fields:
-                yield reader.line_num, fields, delimiter.join(fields)
-
-
-def _raise_first_bad_line(
-    path: Path,
-    rows: Iterator[tuple[int, list[str], str]],
-    columns: tuple[str, ...] | list[str],
-    *,
-    cause: Exception | None = None,
-) -> NoReturn:
-    """Re-reads line by line, which the fast way cannot, to name the first row that breaks a rule."""
-    number = 0
+def _parse_seconds(text: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    seconds = _parse_numbers(text)
+    if seconds is None or not _all_below(seconds, 2.0**63):
+        return None
     try:
-        for number, fields, line in rows:
-            shown = line if len(line) <= 200 else line[:200] + "…"
-            if len(fields) != len(columns):
-                rule = f"a row has {len(columns)} columns, got {len(fields)}"
-                raise UserError(f"{path}:{number}: {rule}: {shown!r}") from cause
-            fault = _row_fault(dict(zip(columns, fields, strict=True)))
-            if fault:
-                raise UserError(f"{path}:{number}: {fault}: {shown!r}") from cause
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}:{number + 1}: a ratings file is UTF-8 text, got {error.reason}") from error
+        return pc.cast(pc.utf8_trim_whitespace(text), pa.int64())  # exact, which floats are not past 2^53
+    except pa.ArrowInvalid:
+        return pc.cast(pc.floor(seconds), pa.int64(), safe=False)
+
+
+def _parse_numbers(text: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    try:
+        return None if text.null_count else pc.cast(pc.utf8_trim_whitespace(text), pa.float64())
+    except pa.ArrowInvalid:
+        return None
+
+
+def _all_below(numbers: pa.ChunkedArray, limit: float) -> bool:
+    """Whether all magnitudes are below a limit; infinity and NaN never are."""
+    return pc.all(pc.less(pc.abs(numbers), limit), min_count=0).as_py()
+
+
+# Each takes a column of strings and returns None when one of them breaks its rule. Whether a string does
+# must not depend on the others: a bad row is found by halving.
+_PARSERS = {
+    "user_id": _parse_ids,
+    "item_id": _parse_ids,
+    "rating": _parse_ratings,
+    "timestamp": _parse_seconds,
+}
+_RULES = {
+    "user_id": "must not be empty",
+    "item_id": "must not be empty",
+    "rating": "must be a finite number",
+    "timestamp": "must be a finite number of seconds",
+}
+
+
+def _first_bad_row(text: pa.Table) -> int:
+    """The first row of a table that `_typed` refuses, in about two more passes."""
+    first, num_rows = 0, len(text)
+    while num_rows > 1:
+        half = num_rows // 2
+        if _typed(text.slice(first, half)) is None:
+            num_rows = half
+        else:
+            first, num_rows = first + half, num_rows - half
+    return first
+
+
+def _row_fault(row: pa.Table) -> str:
+    """The rule that a table of one bad row breaks, and the value."""
+    name = next(name for name in row.column_names if _PARSERS[name](row[name]) is None)
+    return f"{name} {_RULES[name]}, got {row[name][0].as_py()!r}"
+
+
+def _typed_file(path: Path, text: pa.Table, lines: Iterator[Line]) -> pa.Table:
+    """`_typed`, with an error that names file, line and the line's text.
+
+    Args:
+        lines: the file's lines that hold a row, read only when a row is bad.
+    """
+    if not len(text):
+        raise UserError(f"{path}: a ratings file needs rows, got none")
+    table = _typed(text)
+    if table is None:
+        row = _first_bad_row(text)
+        line = next(itertools.islice(lines, row, None))
+        raise UserError(f"{path}:{line.number}: {_row_fault(text.slice(row, 1))}: {line.shown}")
+    return table
+
+
+def _raise_unreadable(path: Path, lines: Iterator[Line], *, num_columns: int, cause: Exception) -> NoReturn:
+    """Re-reads line by line what the fast reader refused, to name the first line with another shape."""
+    line = None
+    for line in lines:
+        if len(line.fields) != num_columns:
+            rule = f"a row has {num_columns} columns, got {len(line.fields)}"
+            raise UserError(f"{path}:{line.number}: {rule}: {line.shown}") from cause
+    if line is None:
+        raise UserError(f"{path}: a ratings file needs rows, got none") from cause
     raise UserError(f"{path}: not readable as ratings: {str(cause).splitlines()[0]}") from cause
-
-
-def _row_fault(row: dict[str, str | None]) -> str | None:
-    """The rule that one row breaks, or None."""
-    for column in ("user_id", "item_id"):
-        if not (row[column] or "").strip():
-            return f"{column} must not be empty"
-    for column in ("rating", "timestamp"):
-        if column in row:
-            try:
-                finite = math.isfinite(float(row[column] or ""))
-            except ValueError:
-                finite = False
-            if not finite:
-                return f"{column} must be a finite number, got {row[column]!r}"
-    return None
 
 
 def fingerprint_of_files(paths: list[Path]) -> str:

@@ -1,8 +1,4 @@
-"""The command line: `reeltrain VERB`.
-
-Results go to stdout, everything else to stderr. Exit status: 0 done, 1 failed, 2 the user's mistake (one line
-that names the rule and the value), 128 + N stopped by signal N with a checkpoint saved.
-"""
+"""The verbs of the command line. Results go to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -243,10 +239,9 @@ def launch_local(workers: int, log_dir: Path | None, as_json: bool, arguments: t
     _print(fields, "\n".join(lines), as_json)
     if result.first_failed is not None:
         log = log_dir / f"worker-{result.first_failed}.log"
-        _fail(
-            f"worker {result.first_failed} ended with status {result.exit_status}; see {log}",
-            result.exit_status,
-        )
+        ended = f"worker {result.first_failed} ended with status {result.exit_status}; see {log}"
+        print(f"reeltrain: {ended}", file=sys.stderr)
+        sys.exit(result.exit_status)
 
 
 def _workdir_of(arguments: tuple[str, ...]) -> Path:
@@ -294,37 +289,3 @@ def _read_pairs(path: Path) -> list[tuple[object, object]]:
 
 def _print(fields: dict[str, Any], text: str, as_json: bool) -> None:
     print(json.dumps(fields) if as_json else text)
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """The entry point: turns exceptions into one line and an exit status."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        cli(arguments, prog_name="reeltrain", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message())
-        sys.exit(2)
-    except click.ClickException as error:
-        _fail(error.format_message(), 2)
-    except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted", 130)
-    except Exception as error:
-        if "--debug" in arguments:
-            raise
-        from data_pipeline.errors import UserError
-
-        if isinstance(error, UserError):
-            _fail(str(error), 2)
-        if isinstance(error, OSError) and error.strerror:
-            _fail(f"{error.strerror}: {error.filename or ''}", 1)
-        _fail(f"{type(error).__name__}: {error}", 1)
-
-
-def _fail(message: str, status: int) -> None:
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    print(f"reeltrain: {' '.join(lines)[:1000]}", file=sys.stderr)
-    sys.exit(status)
-
-
-if __name__ == "__main__":
-    main()

@@ -100,7 +100,7 @@ def _start(arguments: list[str], addresses: list[str], index: int, *, log: IO[by
     # Workers that share a machine share its cores, too.
     threading_defaults = {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}
     return subprocess.Popen(
-        [sys.executable, "-m", "launch.cli", *arguments],
+        [sys.executable, "-m", "launch.main", *arguments],
         env={**threading_defaults, **os.environ, "TF_CONFIG": tf_config(addresses, index)},
         stdin=subprocess.DEVNULL,
         stdout=log if index else subprocess.PIPE,

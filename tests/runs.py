@@ -36,7 +36,7 @@ def train_command(data: Path, workdir: Path, settings: dict[str, object]) -> lis
     arguments = [str(data), "--workdir", str(workdir), "--json"]
     for key, value in settings.items():
         arguments += ["--set", f"{key}={value}"]
-    return [sys.executable, "-m", "launch.cli", "train", *arguments]
+    return [sys.executable, "-m", "launch.main", "train", *arguments]
 
 
 def train(data: Path, workdir: Path, settings: dict[str, object], *, workers: int = 1) -> dict:

@@ -20,7 +20,7 @@ def project(tmp_path_factory):
 
 def run(folder, *arguments, check=True):
     done = subprocess.run(
-        [sys.executable, "-m", "launch.cli", *arguments],
+        [sys.executable, "-m", "launch.main", *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -112,7 +112,7 @@ def test_prepare_prints_the_promised_keys(tmp_path):
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["train", "--help"]])
 def test_help_loads_neither_tensorflow_nor_pandas(arguments):
     code = (
-        "import sys; from launch.cli import main\n"
+        "import sys; from launch.main import main\n"
         f"main({arguments!r})\n"
         "heavy = {'tensorflow', 'keras', 'pandas', 'pyarrow'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"

@@ -89,7 +89,7 @@ def test_free_ports_are_different():
 
 def test_only_train_is_launched():
     done = subprocess.run(
-        [sys.executable, "-m", "launch.cli", "launch", "local", "--workers", "2", "--", "evaluate"],
+        [sys.executable, "-m", "launch.main", "launch", "local", "--workers", "2", "--", "evaluate"],
         capture_output=True,
         text=True,
         timeout=60,

@@ -100,7 +100,8 @@ _LOWEST: dict[str, float] = {
     "train.steps_per_loop": 0,
     "train.log_every_steps": 1,
 }
-_SEED_LIMIT = 2**32
+# NumPy's seeds have 32 bits; TensorFlow counts steps and sizes in signed 32 bits.
+_SEED_LIMIT, _COUNT_LIMIT = 2**32, 2**31
 
 
 def make_config(
@@ -181,8 +182,9 @@ def _check_range(key: str, value: Any) -> None:
         raise UserError(f"{key} must be one of {', '.join(typing.get_args(wanted))}, got {value!r}")
     if key == "optimizer.learning_rate" and not 0 < value < float("inf"):
         raise UserError(f"{key} must be a positive number, got {value}")
-    if key.endswith("seed") and value >= _SEED_LIMIT:
-        raise UserError(f"{key} must be below {_SEED_LIMIT}, got {value}")
+    limit = _SEED_LIMIT if key.endswith("seed") else _COUNT_LIMIT
     for number in value if isinstance(value, tuple) else (value,):
         if key in _LOWEST and number < _LOWEST[key]:
             raise UserError(f"{key} must be at least {_LOWEST[key]}, got {number}")
+        if key in _LOWEST and number >= limit:
+            raise UserError(f"{key} must be below {limit}, got {number}")

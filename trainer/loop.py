@@ -75,7 +75,8 @@ def run_loop(
     model = engine.model
     step = int(checkpoints.step.numpy())
     epoch_loss_sum = float(checkpoints.epoch_loss_sum.numpy())
-    blocks = order.blocks(first_step=step, last_step=epochs * order.steps_per_epoch, block_steps=block_steps)
+    last_step = epochs * order.steps_per_epoch
+    blocks = order.blocks(first_step=step, last_step=last_step, block_steps=block_steps)
     data = iter(_distributed_superbatches(columns, order, blocks, block_steps, devices))
     keras_callbacks = keras.callbacks.CallbackList(
         list(callbacks), model=model, epochs=epochs, steps=order.steps_per_epoch, verbose=0
@@ -110,7 +111,7 @@ def run_loop(
             if curves:
                 _log_epoch(curves, step, logs, engine.optimizer, speed.examples_per_sec)
             keras_callbacks.on_epoch_end(block.epoch, logs)
-        if stop or model.stop_training or block is blocks[-1]:
+        if stop or model.stop_training or step == last_step:
             break
         if is_epoch_end:
             checkpoints.save(step=step, epoch_loss_sum=epoch_loss_sum)
@@ -128,7 +129,7 @@ def run_loop(
 
 
 def _distributed_superbatches(
-    columns: Columns, order: BatchOrder, blocks: list[Block], block_steps: int, devices: Devices
+    columns: Columns, order: BatchOrder, blocks: Sequence[Block], block_steps: int, devices: Devices
 ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
     def local(_context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
         return superbatches(

@@ -1,0 +1,116 @@
+"""The input pipeline: superbatches hold the rows that the order says, padded with weight 0."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_pipeline.dataset import Columns
+from data_pipeline.order import BatchOrder
+from data_pipeline.pipeline import superbatches
+
+NAMES = {"user_index", "item_index", "rating", "weight"}
+
+
+def columns_of(num_rows):
+    """Every value tells its row."""
+    rows = np.arange(num_rows)
+    return Columns(
+        user_index=(rows + 1).astype(np.int32),
+        item_index=(rows * 3 + 1).astype(np.int32),
+        rating=(rows / 4).astype(np.float32),
+    )
+
+
+def elements(order, *, first_step=0, last_step, block_steps, shards=range(1), num_shards=1):
+    """The superbatches as dictionaries of NumPy arrays."""
+    blocks = order.blocks(first_step=first_step, last_step=last_step, block_steps=block_steps)
+    data = superbatches(
+        columns_of(order.num_rows),
+        order,
+        blocks,
+        block_steps=block_steps,
+        shards=shards,
+        num_shards=num_shards,
+    )
+    return list(data.as_numpy_iterator())
+
+
+def rows_of(element):
+    """[K, batch] row numbers, read back from the values; -1 where the weight is 0."""
+    there = element["weight"] == 1
+    assert ((element["weight"] == 0) | there).all()
+    rows = element["user_index"] - 1
+    np.testing.assert_array_equal(element["item_index"], rows * 3 + 1)
+    np.testing.assert_array_equal(element["rating"], (rows / 4).astype(np.float32))
+    return np.where(there, rows, -1)
+
+
+@settings(max_examples=15)
+@given(
+    num_rows=st.integers(1, 60),
+    batch=st.integers(1, 12),
+    block_steps=st.integers(1, 5),
+    epochs=st.integers(1, 3),
+    seed=st.integers(0, 9),
+)
+def test_the_epochs_follow_each_other_with_every_row_once(num_rows, batch, block_steps, epochs, seed):
+    order = BatchOrder(num_rows=num_rows, global_batch_size=batch, seed=seed)
+    last_step = epochs * order.steps_per_epoch
+    read = elements(order, last_step=last_step, block_steps=block_steps)
+    assert all(e["rating"].shape == (block_steps, batch) for e in read)
+    rows = np.concatenate([rows_of(e).ravel() for e in read])
+    rows = rows[rows >= 0].reshape(epochs, num_rows)
+    assert all(sorted(epoch.tolist()) == list(range(num_rows)) for epoch in rows)
+
+
+def test_an_element_has_the_promised_names_and_types():
+    (element,) = elements(BatchOrder(num_rows=8, global_batch_size=4, seed=0), last_step=2, block_steps=2)
+    assert {name: array.dtype for name, array in element.items()} == {
+        "user_index": np.int32,
+        "item_index": np.int32,
+        "rating": np.float32,
+        "weight": np.float32,
+    }
+
+
+@pytest.mark.parametrize("first_step", [0, 1, 4, 7, 13])
+def test_started_at_any_step_the_steps_are_those_of_the_whole_run(first_step):
+    order = BatchOrder(num_rows=50, global_batch_size=8, seed=3)  # 7 steps an epoch, the last of 2 rows
+
+    def steps(first):
+        read = elements(order, first_step=first, last_step=14, block_steps=3)
+        rows = np.concatenate([rows_of(e) for e in read])
+        return [step.tolist() for step in rows if (step >= 0).any()]
+
+    whole = steps(0)
+    assert len(whole) == 14
+    assert steps(first_step) == whole[first_step:]
+
+
+@pytest.mark.parametrize(("num_shards", "num_workers"), [(2, 1), (2, 2), (4, 1), (4, 2)])
+def test_all_replicas_together_read_what_one_device_reads(num_shards, num_workers):
+    order = BatchOrder(num_rows=53, global_batch_size=8, seed=1)
+    plan = {"last_step": 2 * order.steps_per_epoch, "block_steps": 3}
+    alone = [rows_of(e) for e in elements(order, **plan)]
+    local = num_shards // num_workers
+    of_shard = {}
+    for worker in range(num_workers):
+        shards = range(worker * local, (worker + 1) * local)
+        read = elements(order, shards=shards, num_shards=num_shards, **plan)
+        # For each block, one element per local replica in turn.
+        for position, shard in enumerate(shards):
+            of_shard[shard] = [rows_of(e) for e in read[position::local]]
+    together = [
+        np.concatenate(parts, axis=1) for parts in zip(*(of_shard[s] for s in range(num_shards)), strict=True)
+    ]
+    assert len(together) == len(alone) == 2 * 3
+    for ours, expected in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_padding_is_weight_0_and_a_valid_row():
+    order = BatchOrder(num_rows=5, global_batch_size=4, seed=0)
+    (element,) = elements(order, last_step=2, block_steps=3)
+    assert element["weight"].tolist() == [[1, 1, 1, 1], [1, 0, 0, 0], [0, 0, 0, 0]]
+    assert set(np.unique(element["user_index"]).tolist()) <= {1, 2, 3, 4, 5}

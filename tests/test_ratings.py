@@ -1,0 +1,344 @@
+"""Reading ratings: files as pandas reads them, frames, and errors that name the first bad row."""
+
+import csv
+import re
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_pipeline.errors import UserError
+from data_pipeline.ratings import ratings_from_frame, read_ratings_file
+
+HEADER = "user_id,item_id,rating,timestamp\n"
+PLAIN = HEADER + "1,10,3,100\n2,20,4.5,200\n"
+
+
+def read(folder, content, name="ratings.csv"):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_ratings_file(path).table
+
+
+def refusal(folder, content, name="ratings.csv"):
+    """The error's text without the file's folder."""
+    with pytest.raises(UserError) as caught:
+        read(folder, content, name)
+    return str(caught.value).replace(f"{folder}/", "")
+
+
+def test_ml_100k_is_read_as_pandas_reads_it(ml_100k):
+    table = read_ratings_file(ml_100k / "u.data").table
+    names = ["user_id", "item_id", "rating", "timestamp"]
+    expected = pd.read_csv(ml_100k / "u.data", sep="\t", names=names)
+    assert len(expected) == 100_000
+    assert table.schema.types == [pa.int64(), pa.int64(), pa.float64(), pa.int64()]
+    pd.testing.assert_frame_equal(table.to_pandas(), expected.astype({"rating": float}))
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        PLAIN.rstrip("\n"),
+        PLAIN.replace("\n", "\r\n"),
+        PLAIN.replace("\n", "\r"),
+        "\ufeff" + PLAIN,
+        "\n\n" + PLAIN.replace("\n", "\n\n"),
+        '"user_id","item_id","rating","timestamp"\n"1","10","3","100"\n"2","20","4.5","200"\n',
+        PLAIN.replace("user_id,item_id", " UserId ,MOVIE"),
+        'index,title,user_id,item_id,rating,timestamp,index\n0,a,1,10,3,100,0\n1,"b,\nb",2,20,4.5,200,1\n',
+        "timestamp,rating,item_id,user_id\n100,3,10,1\n200,4.5,20,2\n",
+        HEADER + "1,10, 3.0 ,100.9\n2,20,45e-1,2e2\n",
+    ],
+    ids=[
+        "no final line end",
+        "CRLF",
+        "CR",
+        "byte order mark",
+        "empty lines",
+        "quoted",
+        "other header names",
+        "more columns, one of them twice",
+        "other order",
+        "numbers written otherwise",
+    ],
+)
+def test_these_files_hold_the_same_ratings(tmp_path, same):
+    expected = {"user_id": [1, 2], "item_id": [10, 20], "rating": [3.0, 4.5], "timestamp": [100, 200]}
+    assert read(tmp_path, same).to_pydict() == expected
+
+
+@pytest.mark.parametrize(
+    "content", ["1\t10\t3\t100\n2\t20\t4.5\t200", "\n1\t10\t3\t100\r\n\r\n2\t20\t4.5\t200\r\n"]
+)
+def test_tab_separated_files_hold_the_same_ratings(tmp_path, content):
+    expected = {"user_id": [1, 2], "item_id": [10, 20], "rating": [3.0, 4.5], "timestamp": [100, 200]}
+    assert read(tmp_path, content, "u.data").to_pydict() == expected
+
+
+def test_the_suffix_decides_the_format_in_any_case(tmp_path):
+    content = "user_id\titem_id\trating\n1\t2\t3\n"
+    assert read(tmp_path, content, "a.TSV").to_pydict() == {"user_id": [1], "item_id": [2], "rating": [3.0]}
+
+
+# Anything that a file can hold as an id: no NUL, no surrogates, not blank.
+raw_ids = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8).filter(str.strip)
+numbers = st.floats(-1e30, 1e30) | st.integers(-5, 5).map(float)
+
+
+@given(rows=st.lists(st.tuples(raw_ids, raw_ids, numbers), min_size=1, max_size=20))
+def test_whatever_the_csv_module_writes_is_read_back(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("csv") / "ratings.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+        writer.writerows([("user_id", "item_id", "rating"), *rows])
+    table = read_ratings_file(path).table
+    users, items, ratings = zip(*rows, strict=True)
+    assert [str(user) for user in table["user_id"].to_pylist()] == list(users)
+    assert [str(item) for item in table["item_id"].to_pylist()] == list(items)
+    assert table["rating"].to_pylist() == list(ratings)
+
+
+def test_quoted_line_ends_are_read_at_any_size(tmp_path):
+    rows = "".join(f'{i},{i % 7},3,"a title\nof two lines {i}"\n' for i in range(60_000))
+    table = read(tmp_path, "user_id,item_id,rating,title\n" + rows)
+    assert len(rows) > 1 << 20, "smaller than a block of Arrow's reader"
+    assert table["user_id"].to_pylist() == list(range(60_000))
+
+
+@pytest.mark.parametrize(
+    ("written", "read_as"),
+    [
+        (["7", "-7", "0"], [7, -7, 0]),
+        (["7", "07"], ["7", "07"]),
+        (["7", "7.0"], ["7", "7.0"]),
+        (["7", " 7"], ["7", " 7"]),
+        (["7", "+7", "-0"], ["7", "+7", "-0"]),
+        (["7", "Anna Karenina"], ["7", "Anna Karenina"]),
+        (["9223372036854775807"], [2**63 - 1]),
+        (["9223372036854775808", "1"], ["9223372036854775808", "1"]),
+        (["NA", "null", "nan"], ["NA", "null", "nan"]),
+        (["0x10", "16"], ["0x10", "16"]),
+    ],
+)
+def test_ids_are_integers_only_if_all_are_written_as_such(tmp_path, written, read_as):
+    content = "user_id,item_id,rating\n" + "".join(f"{each},1,3\n" for each in written)
+    assert read(tmp_path, content)["user_id"].to_pylist() == read_as
+
+
+def test_whole_timestamps_stay_exact_past_float_precision(tmp_path):
+    nanoseconds = 2**60 + 1
+    assert read(tmp_path, f"{HEADER}1,2,3,{nanoseconds}\n")["timestamp"].to_pylist() == [nanoseconds]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("", "ratings.csv: a ratings file needs rows, got an empty file"),
+        (HEADER, "ratings.csv: a ratings file needs rows, got none"),
+        (HEADER.strip(), "ratings.csv: a ratings file needs rows, got none"),
+        (HEADER + "\n\n", "ratings.csv: a ratings file needs rows, got none"),
+        (HEADER + "1,2,3\n", "ratings.csv:2: a row has 4 columns, got 3: '1,2,3'"),
+        (HEADER + "1,2,3,4,5\n", "ratings.csv:2: a row has 4 columns, got 5: '1,2,3,4,5'"),
+        (HEADER + "1,2,3,4\n   \n", "ratings.csv:3: a row has 4 columns, got 1: '   '"),
+        (HEADER + "1,2,good,4\n", "ratings.csv:2: rating must be a finite number, got 'good': '1,2,good,4'"),
+        (HEADER + "1,2,,4\n", "ratings.csv:2: rating must be a finite number, got '': '1,2,,4'"),
+        (HEADER + "1,2,NaN,4\n", "ratings.csv:2: rating must be a finite number, got 'NaN': '1,2,NaN,4'"),
+        (HEADER + "1,2,-inf,4\n", "ratings.csv:2: rating must be a finite number, got '-inf': '1,2,-inf,4'"),
+        (HEADER + "1,2,1e39,4\n", "ratings.csv:2: rating must be a finite number, got '1e39': '1,2,1e39,4'"),
+        (HEADER + ",2,3,4\n", "ratings.csv:2: user_id must not be empty, got '': ',2,3,4'"),
+        (HEADER + '1,"  ",3,4\n', "ratings.csv:2: item_id must not be empty, got '  ': '1,\"  \",3,4'"),
+        (
+            HEADER + "1,2,3,\n",
+            "ratings.csv:2: timestamp must be a finite number of seconds, got '': '1,2,3,'",
+        ),
+        (
+            HEADER + "1,2,3,9223372036854775808\n",
+            "ratings.csv:2: timestamp must be a finite number of seconds, got '9223372036854775808': "
+            "'1,2,3,9223372036854775808'",
+        ),
+        # A quoted field that holds a line end counts its lines; the row is named by its first.
+        (
+            HEADER + '"a\nb",2,3,4\n\n"c\nd",2,x,4\n',
+            "ratings.csv:5: rating must be a finite number, got 'x': '\"c\\nd\",2,x,4'",
+        ),
+        (HEADER + '"a,2,3,4\n1,2,3,4\n', "ratings.csv:2: a row has 4 columns, got 1: '\"a,2,3,4\\n1,2,3,4'"),
+        (
+            "user_id,rating\n1,2\n",
+            "ratings.csv:1: the header needs a column named item_id or itemid or item or movie_id or movieid "
+            "or movie, got ['user_id', 'rating']",
+        ),
+        (
+            "user_id,rating,item_id,Rating\n1,2,3,4\n",
+            "ratings.csv:1: the header must name rating once, got ['user_id', 'rating', 'item_id', 'Rating']",
+        ),
+        (HEADER + "1,2,3,4\n\0,2,3,4\n", "ratings.csv:3: a ratings file is text, got a NUL byte"),
+        (
+            HEADER.encode() + b"1,2,3,4\nAnn\xe9,2,3,4\n",
+            "ratings.csv:3: a ratings file is UTF-8 text, got 'Ann\\xe9,2,3,4'",
+        ),
+        (
+            HEADER + "a" * 150_000 + ",2,x,4\n",
+            "ratings.csv:2: not readable as CSV: field larger than field limit (131072)",
+        ),
+    ],
+)
+def test_the_error_names_file_line_rule_and_text(tmp_path, content, expected):
+    assert refusal(tmp_path, content) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("1\t2\t3\t4\n1\t2\t3\n", "u.data:2: a row has 4 columns, got 3: '1\\t2\\t3'"),
+        ("1\t2\t3\t4\n\n1\t2\tx\t4\n", "u.data:3: rating must be a finite number, got 'x': '1\\t2\\tx\\t4'"),
+        ("1\t2\t3\t4\n\t\t\t\n", "u.data:2: user_id must not be empty, got '': '\\t\\t\\t'"),
+        ("1\t2\t3\t4\n  \n", "u.data:2: a row has 4 columns, got 1: '  '"),
+        ("user_id,item_id,rating\n", "u.data:1: a row has 4 columns, got 1: 'user_id,item_id,rating'"),
+        (b"1\t2\t3\t4\n\xff\t2\t3\t4\n", "u.data:2: a ratings file is UTF-8 text, got '\\xff\\t2\\t3\\t4'"),
+    ],
+)
+def test_the_error_of_a_tab_separated_file_names_the_same(tmp_path, content, expected):
+    assert refusal(tmp_path, content, "u.data") == expected
+
+
+@pytest.mark.parametrize("bad", [b"1,2,x,4\n", b"1,2\n", b"\xe9,2,3,4\n", b"\0,2,3,4\n"])
+def test_a_late_bad_row_is_named_by_its_line_number(tmp_path, bad):
+    content = HEADER.encode() + b"1,2,3,4\n" * 200_000 + bad + b"1,2,3,4\n" * 10
+    assert refusal(tmp_path, content).startswith("ratings.csv:200002: ")
+
+
+A_NUMBER = re.compile(r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?")
+fields = st.sampled_from(
+    [
+        "7",
+        "3.5",
+        ".5",
+        "5.",
+        "+1",
+        "-2",
+        "1e3",
+        " 4 ",
+        "",
+        " ",
+        "x",
+        "nan",
+        "inf",
+        "1_0",
+        "0x1",
+        "٣",
+        "1e99",
+        "3,",
+    ]
+)
+
+
+@given(st.lists(st.tuples(fields, fields, fields, fields), min_size=1, max_size=6))
+def test_the_first_bad_row_is_the_one_that_a_row_wise_check_finds(tmp_path_factory, rows):
+    def is_good(user, item, rating, timestamp):
+        numbers_in_range = all(
+            A_NUMBER.fullmatch(n.strip()) and abs(float(n)) < 1e38 for n in (rating, timestamp)
+        )
+        return bool(user.strip() and item.strip() and numbers_in_range)
+
+    folder = tmp_path_factory.mktemp("rows")
+    content = "".join("\t".join(row) + "\n" for row in rows)
+    first_bad = next((number for number, row in enumerate(rows, start=1) if not is_good(*row)), None)
+    if first_bad is None:
+        assert len(read(folder, content, "u.data")) == len(rows)
+    else:
+        assert refusal(folder, content, "u.data").startswith(f"u.data:{first_bad}: ")
+
+
+@pytest.mark.parametrize("name", ["u.data", "ratings.csv"])
+@pytest.mark.parametrize("without_nul", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_random_bytes_are_refused_in_one_line(tmp_path, name, without_nul, seed):
+    content = np.random.default_rng(seed).bytes(4000)
+    message = refusal(tmp_path, content.replace(b"\0", b"\xff") if without_nul else content, name)
+    assert "\n" not in message
+    assert re.match(rf"{name}:[0-9]+: a ratings file is (UTF-8 )?text, got ", message)
+
+
+def test_a_file_has_another_fingerprint_with_any_byte_changed(tmp_path):
+    def fingerprint(content):
+        (tmp_path / "ratings.csv").write_text(content)
+        return read_ratings_file(tmp_path / "ratings.csv").fingerprint
+
+    assert fingerprint(PLAIN) == fingerprint(PLAIN)
+    assert fingerprint(PLAIN) != fingerprint(PLAIN.replace("200", "201"))
+
+
+FRAME = pd.DataFrame({"user_id": [3, 1, 3], "item_id": [10, 20, 30], "rating": [1.0, 2.5, 5.0]})
+
+
+@pytest.mark.parametrize(
+    "column_type", ["int8", "int64", "uint64", "Int64", "float64", "object", "category", "int64[pyarrow]"]
+)
+def test_a_frame_with_integer_ids_of_any_type_gives_integers(column_type):
+    table = ratings_from_frame(FRAME.astype({"user_id": column_type})).table
+    assert table.to_pydict() == FRAME.to_dict("list")
+    assert table["user_id"].type == pa.int64()
+
+
+@pytest.mark.parametrize("column_type", ["object", "str", "string", "category", "string[pyarrow]"])
+def test_a_frame_with_string_ids_of_any_type_gives_strings(column_type):
+    frame = FRAME.assign(user_id=pd.Series(["c", "a b", "c"], dtype=column_type))
+    assert ratings_from_frame(frame).table["user_id"].to_pylist() == ["c", "a b", "c"]
+
+
+@pytest.mark.parametrize("ids", [[3, "Anna", 3], ["Anna", 3, 3], [2**70, 1, 1], [2**63, 1, 1]])
+def test_a_frame_with_ids_that_no_integer_column_holds_gives_strings(ids):
+    frame = FRAME.assign(user_id=pd.Series(ids, dtype=object))
+    assert ratings_from_frame(frame).table["user_id"].to_pylist() == [str(each) for each in ids]
+
+
+def test_a_frame_and_its_csv_hold_the_same_ratings(tmp_path):
+    frame = FRAME.assign(timestamp=[5, 6, 7], note=["a", None, "c"])
+    frame.to_csv(tmp_path / "ratings.csv", index=False)
+    assert ratings_from_frame(frame).table.equals(read_ratings_file(tmp_path / "ratings.csv").table)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "expected"),
+    [
+        ("rating", [1.0, np.nan, 5.0], "frame: row 1: rating must be a finite number, got None"),
+        ("rating", [1.0, 2.0, np.inf], "frame: row 2: rating must be a finite number, got 'inf'"),
+        ("rating", ["1", "good", "5"], "frame: row 1: rating must be a finite number, got 'good'"),
+        ("user_id", [1.0, np.nan, 3.0], "frame: row 1: user_id must not be empty, got None"),
+        ("user_id", ["a", "b", None], "frame: row 2: user_id must not be empty, got None"),
+        ("user_id", [7, None, "b"], "frame: row 1: user_id must not be empty, got None"),
+        ("item_id", ["a", " ", "b"], "frame: row 1: item_id must not be empty, got ' '"),
+    ],
+)
+def test_the_error_of_a_frame_names_row_rule_and_value(column, values, expected):
+    with pytest.raises(UserError) as caught:
+        ratings_from_frame(FRAME.assign(**{column: values}))
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("frame", "rule"),
+    [
+        (FRAME.iloc[:0], "a ratings table needs rows, got none"),
+        (FRAME.drop(columns="rating"), "the header needs a column named rating, got"),
+        (FRAME.set_axis(["user_id", "user_id", "rating"], axis=1), "the header must name user_id once, got"),
+    ],
+)
+def test_a_frame_of_another_shape_is_refused(frame, rule):
+    with pytest.raises(UserError, match=re.escape(rule)):
+        ratings_from_frame(frame)
+
+
+def test_a_frame_has_another_fingerprint_with_any_value_or_order_changed():
+    fingerprint = ratings_from_frame(FRAME).fingerprint
+    assert ratings_from_frame(FRAME.copy()).fingerprint == fingerprint
+    others = [
+        FRAME.replace({"rating": {2.5: 3.0}}),
+        FRAME.iloc[::-1],
+        FRAME.astype({"user_id": str}).assign(user_id="x"),
+    ]
+    assert all(ratings_from_frame(other).fingerprint != fingerprint for other in others)
