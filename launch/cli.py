@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -256,7 +257,11 @@ def _workdir_of(arguments: tuple[str, ...]) -> Path:
 
 def _tensorboard() -> str:
     """The command as it can be typed here: of our environment, where that is not on the PATH."""
-    return "tensorboard" if shutil.which("tensorboard") else str(Path(sys.executable).parent / "tensorboard")
+    return (
+        "tensorboard"
+        if shutil.which("tensorboard")
+        else os.path.relpath(Path(sys.prefix) / "bin/tensorboard")
+    )
 
 
 def _existing_run(workdir: Path | None) -> Path:
