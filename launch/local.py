@@ -63,11 +63,12 @@ def run_workers(num_workers: int, arguments: list[str], *, log_dir: Path) -> Lau
         ]
         for reader in readers:
             reader.start()
+        were_asked = threading.Event()
         try:
-            with _handing_on_signals(workers):
+            with _handing_on_signals(workers, were_asked):
                 first_failed = _wait(workers)
         finally:
-            _end(workers)
+            _end(workers, were_asked=were_asked.is_set())
             for reader in readers:
                 reader.join()
     return LaunchResult(
@@ -137,10 +138,13 @@ def _wait(workers: list[subprocess.Popen]) -> int | None:
         time.sleep(POLL_SECS)
 
 
-def _end(workers: list[subprocess.Popen]) -> None:
-    """Ends those still running: SIGTERM, time to save, SIGKILL."""
+def _end(workers: list[subprocess.Popen], *, were_asked: bool) -> None:
+    """Ends those still running: SIGTERM, time to save, SIGKILL.
+
+    Workers that were asked already get no second signal: it would cut their saving short.
+    """
     for worker in workers:
-        if worker.poll() is None:
+        if worker.poll() is None and not were_asked:
             worker.terminate()
     deadline = time.monotonic() + GRACE_SECS
     for worker in workers:
@@ -152,8 +156,9 @@ def _end(workers: list[subprocess.Popen]) -> None:
 
 
 @contextlib.contextmanager
-def _handing_on_signals(workers: list[subprocess.Popen]) -> Iterator[None]:
+def _handing_on_signals(workers: list[subprocess.Popen], were_asked: threading.Event) -> Iterator[None]:
     def on_signal(signum: int, _frame: FrameType | None) -> None:
+        were_asked.set()
         for worker in workers:
             if worker.poll() is None:
                 worker.send_signal(signum)
