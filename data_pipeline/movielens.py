@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import os
@@ -54,17 +55,14 @@ def read_predefined_pair(folder: Path, name: str) -> tuple[Ratings, Ratings]:
     for path in pair:
         if not path.is_file():
             raise UserError(f"data.split {name!r} needs the file {path}, which is missing")
-    base, test = (
-        Ratings(
-            table=read_ml_100k_table(path),
-            name=f"{folder.resolve().name}-{name}",
-            fingerprint=fingerprint_of_files(pair),
-            users=_read_users(folder / "u.user"),
-            items=_read_items(folder / "u.item"),
-        )
-        for path in pair
+    train = Ratings(
+        table=read_ml_100k_table(pair[0]),
+        name=f"{folder.resolve().name}-{name}",
+        fingerprint=fingerprint_of_files(pair),
+        users=_read_users(folder / "u.user"),
+        items=_read_items(folder / "u.item"),
     )
-    return base, test
+    return train, dataclasses.replace(train, table=read_ml_100k_table(pair[1]))
 
 
 def cache_folder() -> Path:

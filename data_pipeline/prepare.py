@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 
 from data_pipeline.dataset import MANIFEST, PreparedDataset, require_empty, write_dataset
@@ -105,7 +106,7 @@ def prepare_dataset(ratings: Ratings, test: Ratings | None, config: DataConfig, 
         table = ratings.table
     else:
         table = _concatenated(ratings.table, test.table)
-        rows = pa.array(range(len(table))).to_numpy()
+        rows = np.arange(len(table))
         split = cut_validation(
             rows[: len(ratings)],
             rows[len(ratings) :],

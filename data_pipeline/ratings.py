@@ -72,7 +72,7 @@ def read_ratings_file(path: Path) -> Ratings:
 def ratings_from_frame(frame: pd.DataFrame, *, name: str = "frame") -> Ratings:
     """Takes the ratings of a pandas DataFrame with columns such as user_id, item_id, rating, timestamp."""
     columns = _match_columns([str(column) for column in frame.columns], source=name)
-    text = pa.table({column: _as_text(frame.iloc[:, position]) for column, position in columns.items()})
+    text = pa.table({column: ids_as_text(frame.iloc[:, position]) for column, position in columns.items()})
     table = _typed(text)
     if table is None:
         row = _first_bad_row(text)
@@ -86,8 +86,8 @@ def ratings_from_frame(frame: pd.DataFrame, *, name: str = "frame") -> Ratings:
     return Ratings(table=table, name=name, fingerprint=digest.hexdigest())
 
 
-def _as_text(column: pd.Series) -> pa.Array:
-    """The values as a CSV of the frame would hold them; null where one is missing."""
+def ids_as_text(column: pd.Series) -> pa.Array:
+    """Ids or other values as a CSV of the frame would hold them; null where one is missing."""
     try:
         return pc.cast(pa.array(column, from_pandas=True), pa.string())
     except (pa.ArrowException, OverflowError):  # ids of mixed types, or of none that Arrow has

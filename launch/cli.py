@@ -285,6 +285,8 @@ def _read_pairs(path: Path) -> list[tuple[object, object]]:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
         raise UserError(f"--pairs: no such file: {path}") from None
+    except OSError as error:
+        raise UserError(f"--pairs: {path} cannot be read: {error.strerror}") from None
     except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
         raise UserError(f"--pairs: {path} is not a CSV file: {str(error).splitlines()[0]}") from None
     if not {"user_id", "item_id"} <= set(frame.columns):
@@ -293,4 +295,4 @@ def _read_pairs(path: Path) -> list[tuple[object, object]]:
 
 
 def _print(fields: dict[str, Any], text: str, as_json: bool) -> None:
-    print(json.dumps(fields) if as_json else text)
+    print(json.dumps(fields, allow_nan=False) if as_json else text)

@@ -21,6 +21,8 @@ from typing import IO
 # After SIGTERM a worker saves a checkpoint; then it is killed.
 GRACE_SECS = 30.0
 POLL_SECS = 0.1
+# Of a worker that saved and stopped on request.
+STOPPED_STATUSES = (128 + signal.SIGTERM, 128 + signal.SIGINT)
 _PR_SET_PDEATHSIG = 1
 
 
@@ -54,7 +56,7 @@ def run_workers(num_workers: int, arguments: list[str], *, log_dir: Path) -> Lau
     log_dir.mkdir(parents=True, exist_ok=True)
     addresses = [f"127.0.0.1:{port}" for port in free_ports(num_workers)]
     with contextlib.ExitStack() as stack:
-        logs = [stack.enter_context((log_dir / f"worker-{i}.log").open("wb")) for i in range(num_workers)]
+        logs = [stack.enter_context((log_dir / f"worker-{i}.log").open("ab")) for i in range(num_workers)]
         workers = [_start(arguments, addresses, i, log=logs[i]) for i in range(num_workers)]
         chief_stdout: list[bytes] = []
         readers = [
@@ -68,7 +70,9 @@ def run_workers(num_workers: int, arguments: list[str], *, log_dir: Path) -> Lau
             with _handing_on_signals(workers, were_asked):
                 first_failed = _wait(workers)
         finally:
-            _end(workers, were_asked=were_asked.is_set())
+            # One that was asked to stop has told the others, which end by themselves.
+            stopped = any(worker.poll() in STOPPED_STATUSES for worker in workers)
+            _end(workers, were_asked=were_asked.is_set() or stopped)
             for reader in readers:
                 reader.join()
     return LaunchResult(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from typing import NoReturn
 
 import click
@@ -27,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
         _fail("interrupted", 130)
     except Exception as error:
         if "--debug" in arguments:
-            raise
+            traceback.print_exc()
         from data_pipeline.errors import UserError
 
         if isinstance(error, UserError):

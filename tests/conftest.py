@@ -13,6 +13,9 @@ import pytest
 
 from data_pipeline.generate import generate_ratings
 
+# The tests' devices are CPUs, logical ones where they need several; here and in child processes.
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
 PROJECT = Path(__file__).resolve().parent.parent
 CLI_TIMEOUT_SECS = 120
 ACCENTED_TITLE = "Cité des enfants perdus, La (1995)"

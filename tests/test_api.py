@@ -1,13 +1,15 @@
 """The Python API, in this process, on one device."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import reeltrain
 from data_pipeline.generate import generate_ratings
-from trainer.baselines import fit_bias_model
 from trainer.metrics import rating_errors
 
 pytestmark = pytest.mark.slow
@@ -76,15 +78,109 @@ def test_recommendations_are_the_best_of_what_the_user_has_not_rated(result, fra
 
 
 def test_an_unknown_user_gets_the_best_liked_items(result):
+    """Those that most exceed what their raters give otherwise: the sweeps again, in pandas."""
     recommendation = reeltrain.recommend(result.run, "nobody", k=5)
     assert not recommendation.known_user
-    dataset = result.run.dataset
-    train = dataset.columns("train")
-    bias = fit_bias_model(
-        train, num_user_rows=len(dataset.user_vocabulary), num_item_rows=len(dataset.item_vocabulary)
+    train = result.run.dataset.table("train").to_pandas()
+    residual = train["rating"] - train["rating"].mean()
+    user = 0.0
+    for _ in range(6):
+        item = residual_means(residual - user, train["item_id"], 5)
+        user = residual_means(residual - item, train["user_id"], 3)
+    by_item = item.groupby(train["item_id"]).first().sort_values(ascending=False)
+    assert recommendation.items["item_id"].tolist() == by_item.index[:5].tolist()
+
+
+def residual_means(residual, ids, shrinkage):
+    """Shrunk mean of each row's group."""
+    groups = residual.groupby(ids)
+    return groups.transform("sum") / (groups.transform("count") + shrinkage)
+
+
+def test_missing_titles_stay_missing(frame, tmp_path):
+    ids = sorted(frame["item_id"].unique())
+    ratings = dataclasses.replace(
+        generate_ratings(num_users=60, num_items=90, num_ratings=2400, seed=1),
+        items=pa.table({"item_id": ids[::2], "title": [f"Title {i}" for i in ids[::2]]}),
     )
-    best = int(np.argmax(bias.item_bias[1:])) + 1
-    assert recommendation.items["item_id"][0] == dataset.items["item_id"][best - 1].as_py()
+    result = reeltrain.train(ratings, settings={"train.epochs": 1}, workdir=tmp_path, quiet=True)
+    items = reeltrain.recommend(result.run, 1, k=1000).items.to_dict("records")
+    with_title = set(ids[::2])
+    assert {item["item_id"]: item["title"] for item in items} == {
+        item["item_id"]: f"Title {item['item_id']}" if item["item_id"] in with_title else None
+        for item in items
+    }
+    assert None in [item["title"] for item in items]
+
+
+def test_ids_of_a_frame_mean_the_same_when_predicting(result):
+    """pandas leaves whole numbers as floats where a column has had gaps."""
+    as_floats = pd.DataFrame({"user_id": [1.0, 2.0], "item_id": [3.0, 4.0]})
+    table = reeltrain.predict(result.run, as_floats)
+    expected = reeltrain.predict(result.run, [(1, 3), (2, 4)])
+    assert table["known_user"].all()
+    assert table["predicted"].tolist() == expected["predicted"].tolist()
+
+
+def test_a_dataset_that_stands_in_the_workdir_is_used_or_refused_but_never_deleted(frame, tmp_path):
+    dataset = reeltrain.prepare(frame, tmp_path / "run" / "dataset")
+    other = frame.assign(rating=frame["rating"].to_numpy()[::-1])
+    with pytest.raises(reeltrain.UserError, match="holds other data or another split"):
+        reeltrain.train(other, workdir=tmp_path / "run", quiet=True)
+    result = reeltrain.train(frame, settings={"train.epochs": 1}, workdir=tmp_path / "run", quiet=True)
+    assert result.run.dataset.fingerprint == dataset.fingerprint
+
+
+def test_a_foreign_dataset_folder_is_left_alone(frame, tmp_path):
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "manifest.json").write_text("{}")
+    with pytest.raises(reeltrain.UserError, match="not a reeltrain manifest"):
+        reeltrain.train(frame, workdir=tmp_path, quiet=True)
+    assert (tmp_path / "dataset" / "manifest.json").read_text() == "{}"
+
+
+def test_a_foreign_config_json_is_refused(frame, tmp_path):
+    (tmp_path / "config.json").write_text('{"architectures": []}')
+    with pytest.raises(reeltrain.UserError, match="is not a reeltrain run's"):
+        reeltrain.train(frame, workdir=tmp_path, quiet=True)
+
+
+def test_without_data_a_workdirs_run_goes_on_with_its_own(frame, tmp_path):
+    settings = {"data.validation_fraction": 0.1, "train.epochs": 1}
+    first = reeltrain.train(frame, settings=settings, workdir=tmp_path, quiet=True)
+    more = {"train.epochs": 2}
+    assert reeltrain.train(settings=settings | more, workdir=tmp_path, quiet=True).step == 2 * first.step
+    assert reeltrain.train(settings=more, workdir=tmp_path, quiet=True).step == 2 * first.step
+    with pytest.raises(reeltrain.UserError, match=r"begun with data.validation_fraction=0.1, got 0.2"):
+        reeltrain.train(settings={"data.validation_fraction": 0.2}, workdir=tmp_path, quiet=True)
+
+
+def test_fewer_epochs_than_trained_are_refused_and_change_nothing(frame, tmp_path):
+    reeltrain.train(frame, settings={"train.epochs": 2}, workdir=tmp_path, quiet=True)
+    before = (tmp_path / "config.json").read_text()
+    with pytest.raises(reeltrain.UserError, match=r"train.epochs \(1: .* must not be less"):
+        reeltrain.train(frame, settings={"train.epochs": 1}, workdir=tmp_path, quiet=True)
+    assert (tmp_path / "config.json").read_text() == before
+
+
+def test_a_run_goes_on_only_in_the_precision_that_it_was_begun_in(frame, tmp_path, monkeypatch):
+    from trainer import devices
+
+    reeltrain.train(frame, settings={"train.epochs": 1}, workdir=tmp_path, quiet=True)
+    monkeypatch.setattr(devices, "_choose_precision", lambda _wanted, _gpus: "mixed_bfloat16")
+    try:
+        with pytest.raises(reeltrain.UserError, match="begun in float32, got mixed_bfloat16; give --set"):
+            reeltrain.train(frame, settings={"train.epochs": 2}, workdir=tmp_path, quiet=True)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_a_run_below_a_symlink_finds_its_dataset(frame, tmp_path):
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (tmp_path / "runs").symlink_to(tmp_path / "far" / "away")
+    dataset = reeltrain.prepare(frame, tmp_path / "prepared")
+    reeltrain.train(dataset, settings={"train.epochs": 1}, workdir=tmp_path / "runs" / "x", quiet=True)
+    assert reeltrain.load_run(tmp_path / "runs" / "x").dataset.fingerprint == dataset.fingerprint
 
 
 def test_k_below_one_is_refused(result):

@@ -158,7 +158,10 @@ def test_a_predefined_pair_needs_both_files_and_takes_no_fraction(tiny_ratings, 
         (["good.csv", "--set", "train.epochs=three"], "train.epochs must be int, got 'three'"),
         (["good.csv", "--set", "train.epochs"], "a setting has the form part.key=value, got 'train.epochs'"),
         (["missing.csv"], "DATA: no such file or folder: missing.csv"),
-        (["good.csv", "--workdir", "good.csv"], "good.csv: the workdir must be a folder, got a file"),
+        (
+            ["good.csv", "--workdir", "good.csv"],
+            "good.csv: the workdir must be a folder, got the file good.csv",
+        ),
         (["good.csv", "--workdir", "."], ".: the workdir must be new, empty or a run's, got ['good.csv']"),
     ],
 )
@@ -340,6 +343,6 @@ def test_the_process_itself_ends_with_status_2_and_one_line(sandbox, run_cli):
 
 def test_debug_shows_the_traceback(run_cli):
     done = run_cli("--debug", "prepare", "missing.csv", "--out", "out", check=False)
-    assert done.returncode != 0
+    assert done.returncode == 2
     assert "Traceback" in done.stderr
     assert "no such file or folder: missing.csv" in done.stderr

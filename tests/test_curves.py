@@ -34,7 +34,9 @@ def test_event_files_hold_the_curves_of_a_run(tmp_path):
     for tag in ("validation/loss", "validation/rmse", "validation/mae"):
         assert [step for step, _ in points(events, tag)] == [20, 40, 60]
     assert points(events, "train/learning_rate") == [(step, pytest.approx(1e-3)) for step in (20, 40, 60)]
-    assert all(value > 0 for _, value in points(events, "speed/examples_per_sec")[1:])
+    speed = points(events, "speed/examples_per_sec")
+    assert [step for step, _ in speed] == [40, 60]  # the first block, all of an epoch here, compiles
+    assert all(value > 0 for _, value in speed)
     assert points(events, "test/rmse") == [(60, pytest.approx(result["test_rmse"]))]
     assert points(events, "train/epoch_loss")[-1] == (60, pytest.approx(result["train_loss"]))
     (config,) = (
@@ -47,6 +49,20 @@ def test_event_files_hold_the_curves_of_a_run(tmp_path):
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     logged = [(line["step"], pytest.approx(line["train/loss"])) for line in lines if "train/loss" in line]
     assert losses == logged
+
+
+@pytest.mark.slow
+def test_points_of_the_loss_do_not_depend_on_the_steps_of_a_call(tmp_path):
+    data = runs.prepare_generated(tmp_path / "dataset", num_train=700)
+    curves = []
+    for steps_per_loop in (1, 4, 0):
+        settings = {"train.epochs": 2, "train.global_batch_size": 32, "train.log_every_steps": 10}
+        workdir = tmp_path / f"run-{steps_per_loop}"
+        runs.train(data, workdir, {**settings, "train.steps_per_loop": steps_per_loop})
+        curves.append(runs.losses(workdir))
+    assert list(curves[0]) == [10, 20, 22, 32, 42, 44]  # of 22 steps an epoch
+    for other in curves[1:]:
+        assert runs.largest_difference(curves[0], other) <= 1e-6
 
 
 def test_points_after_the_last_checkpoint_are_not_shown_twice(tmp_path):

@@ -1,5 +1,6 @@
 """Several worker processes: the first failure ends all, signals reach all, none is left behind."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,12 @@ import pytest
 import runs
 from launch.local import free_ports, run_workers
 
-SETTINGS = {"train.global_batch_size": 32, "train.steps_per_loop": 5, "train.epochs": 1000}
+SETTINGS = {
+    "train.global_batch_size": 32,
+    "train.steps_per_loop": 5,
+    "train.log_every_steps": 5,
+    "train.epochs": 1000,
+}
 
 pytestmark = pytest.mark.slow
 
@@ -55,6 +61,19 @@ def test_sigterm_saves_on_all_workers_and_leaves_no_process(dataset, tmp_path):
     assert max(runs.losses(workdir)) == int(
         next(v for k, v in runs.weights(workdir).items() if k.startswith("step/"))
     )
+
+
+def test_sigterm_to_one_worker_alone_stops_all_as_stopped(dataset, tmp_path):
+    workdir = tmp_path / "run"
+    launcher = start_workers(dataset, workdir)
+    runs.wait_until(has_checkpoint(workdir))
+    os.kill(worker_process(workdir, 1), signal.SIGTERM)
+    stdout, stderr = launcher.communicate(timeout=90)
+    assert launcher.returncode == 128 + signal.SIGTERM, stderr
+    result = json.loads(stdout.splitlines()[-1])
+    assert result["exit_statuses"] == [143, 143]
+    assert result["result"]["test_rmse"] is None
+    assert result["result"]["step"] == max(runs.losses(workdir))
 
 
 def test_a_killed_worker_ends_the_job(dataset, tmp_path):

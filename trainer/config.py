@@ -1,4 +1,4 @@
-"""The configuration of a run: defaults < recipe < `--set part.key=value`."""
+"""The configuration of a run: defaults (the article's) < recipe < `--set part.key=value`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class ModelConfig:
     """
 
     name: str = "mlp"
-    embedding_dim: int = 16
-    hidden_units: tuple[int, ...] = (64, 32)
+    embedding_dim: int = 5
+    hidden_units: tuple[int, ...] = (128, 32)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class TrainConfig:
     """
 
     epochs: int = 5
-    global_batch_size: int = 1024
+    global_batch_size: int = 32
     seed: int = 0
     replicas: int = 0
     precision: Literal["auto", "float32", "float64", "mixed_bfloat16", "mixed_float16"] = "auto"
@@ -67,7 +67,7 @@ class TrainConfig:
 class Config:
     """All of a run's settings, one frozen dataclass a part."""
 
-    recipe: str = "default"
+    recipe: str = "article"
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

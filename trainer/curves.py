@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import Any
 
@@ -74,4 +75,6 @@ def _drop_lines_after(workdir: Workdir, last_step: int) -> None:
         # A killed writer may leave half a line, the last.
         if line.endswith("\n") and json.loads(line)["step"] <= last_step:
             kept.append(line)
-    workdir.metrics.write_text("".join(kept), encoding="utf-8")
+    partial = workdir.metrics.with_name(f".{workdir.metrics.name}.partial")
+    partial.write_text("".join(kept), encoding="utf-8")
+    os.replace(partial, workdir.metrics)

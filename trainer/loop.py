@@ -32,12 +32,14 @@ class LoopResult:
     Attributes:
         step: trained steps since the run began.
         train_loss: mean loss of the last epoch, as far as it was trained.
-        examples_per_sec: of this call's training, without compiling and evaluating; 0 if there was none.
+        examples_per_sec: of this call's training, without compiling and evaluating; None if it was too short.
+        was_stopped: whether a signal, to whichever worker, ended the call before the last step.
     """
 
     step: int
     train_loss: float
-    examples_per_sec: float
+    examples_per_sec: float | None
+    was_stopped: bool
 
 
 def choose_block_steps(order: BatchOrder, steps_per_loop: int) -> int:
@@ -73,7 +75,7 @@ def run_loop(
         FloatingPointError: the loss is not finite; names the step.
     """
     model = engine.model
-    step = int(checkpoints.step.numpy())
+    step = first_step = int(checkpoints.step.numpy())
     epoch_loss_sum = float(checkpoints.epoch_loss_sum.numpy())
     last_step = epochs * order.steps_per_epoch
     blocks = order.blocks(first_step=step, last_step=last_step, block_steps=block_steps)
@@ -82,11 +84,14 @@ def run_loop(
         list(callbacks), model=model, epochs=epochs, steps=order.steps_per_epoch, verbose=0
     )
     speed = _Speed(order)
+    loss_curve = _LossCurve(curves, log_every_steps, order.steps_per_epoch) if curves else None
+    stop = False
 
     keras_callbacks.on_train_begin()
     for block in blocks:
         if block.first_step == 0:
             epoch_loss_sum = 0.0
+        if block.first_step == 0 or step == first_step:
             keras_callbacks.on_epoch_begin(block.epoch)
         keras_callbacks.on_train_batch_begin(block.first_step)
 
@@ -101,8 +106,8 @@ def run_loop(
         epoch_loss = epoch_loss_sum / epoch_step
         keras_callbacks.on_train_batch_end(epoch_step - 1, {"loss": epoch_loss})
         progress.update(step, loss=float(losses.mean()), examples_per_sec=speed.examples_per_sec)
-        if curves:
-            _log_losses(curves, losses, last_step=step, log_every_steps=log_every_steps)
+        if loss_curve:
+            loss_curve.add(losses, last_step=step, epoch_step=epoch_step)
 
         is_epoch_end = epoch_step == order.steps_per_epoch
         if is_epoch_end:
@@ -118,6 +123,8 @@ def run_loop(
         speed.restart()  # evaluating and saving are not training's time
     # The last save comes after the callbacks': one of them may put back the best weights.
     keras_callbacks.on_train_end()
+    if curves:
+        curves.flush()  # before the checkpoint after which these points are not made again
     if blocks:
         checkpoints.save(step=step, epoch_loss_sum=epoch_loss_sum)
     steps_of_last_epoch = (step - 1) % order.steps_per_epoch + 1
@@ -125,6 +132,7 @@ def run_loop(
         step=step,
         train_loss=epoch_loss_sum / steps_of_last_epoch,
         examples_per_sec=speed.examples_per_sec,
+        was_stopped=stop and step < last_step,
     )
 
 
@@ -155,12 +163,26 @@ def _require_finite(losses: np.ndarray, *, first_step: int) -> None:
         )
 
 
-def _log_losses(curves: Curves, losses: np.ndarray, *, last_step: int, log_every_steps: int) -> None:
-    """One point for every `log_every_steps` steps, and one for what is left."""
-    first_step = last_step - len(losses)
-    for begin in range(0, len(losses), log_every_steps):
-        part = losses[begin : begin + log_every_steps]
-        curves.add(first_step + begin + len(part), {"train/loss": float(part.mean())})
+class _LossCurve:
+    """One point for every `log_every_steps` steps of an epoch, and one for what is left at its end.
+
+    The first point of a resumed run is a mean over the steps since it was resumed.
+    """
+
+    def __init__(self, curves: Curves, log_every_steps: int, steps_per_epoch: int) -> None:
+        self._curves = curves
+        self._log_every_steps = log_every_steps
+        self._steps_per_epoch = steps_per_epoch
+        self._waiting: list[float] = []
+
+    def add(self, losses: np.ndarray, *, last_step: int, epoch_step: int) -> None:
+        """Takes the losses of a block that ends at step `last_step` of the run, `epoch_step` of the epoch."""
+        for to_go in range(len(losses) - 1, -1, -1):
+            self._waiting.append(float(losses[len(losses) - 1 - to_go]))
+            at = epoch_step - to_go
+            if at % self._log_every_steps == 0 or at == self._steps_per_epoch:
+                self._curves.add(last_step - to_go, {"train/loss": float(np.mean(self._waiting))})
+                self._waiting.clear()
 
 
 def _log_epoch(
@@ -168,12 +190,13 @@ def _log_epoch(
     step: int,
     logs: dict[str, float],
     optimizer: keras.optimizers.Optimizer,
-    examples_per_sec: float,
+    examples_per_sec: float | None,
 ) -> None:
     scalars = {f"validation/{name.removeprefix('val_')}": v for name, v in logs.items() if name != "loss"}
     scalars["train/epoch_loss"] = logs["loss"]
     scalars["train/learning_rate"] = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
-    scalars["speed/examples_per_sec"] = examples_per_sec
+    if examples_per_sec is not None:
+        scalars["speed/examples_per_sec"] = examples_per_sec
     curves.add(step, scalars)
     curves.flush()
 
@@ -200,5 +223,5 @@ class _Speed:
         self._since = time.monotonic()
 
     @property
-    def examples_per_sec(self) -> float:
-        return self._examples / self._secs if self._secs else 0.0
+    def examples_per_sec(self) -> float | None:
+        return self._examples / self._secs if self._secs else None

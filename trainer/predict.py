@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 from data_pipeline.errors import UserError
+from data_pipeline.ratings import ids_as_text
 from data_pipeline.vocabulary import UNKNOWN_INDEX
 from trainer.run import Run, load_run
 
@@ -44,32 +44,23 @@ def predict(
         user_id, item_id = head["user_id"], head["item_id"]
         actual = head["rating"].to_pylist()
     else:
-        user_id, item_id = _id_columns(pairs)
+        if not isinstance(pairs, pd.DataFrame):
+            pairs = pd.DataFrame(list(pairs), columns=["user_id", "item_id"])
+        missing = [name for name in ("user_id", "item_id") if name not in pairs.columns]
+        if missing:
+            raise UserError(f"pairs need columns user_id and item_id, got {list(pairs.columns)}")
+        # As text, the way a frame of ratings is read: 5.0 is the 5 of the training data.
+        user_id, item_id = ids_as_text(pairs["user_id"]), ids_as_text(pairs["item_id"])
         actual = [None] * len(user_id)
     user_index = dataset.user_vocabulary.index(user_id)
     item_index = dataset.item_vocabulary.index(item_id)
     return pd.DataFrame(
         {
-            "user_id": user_id.to_pylist(),
-            "item_id": item_id.to_pylist(),
+            "user_id": user_id.to_pylist() if pairs is None else pairs["user_id"].tolist(),
+            "item_id": item_id.to_pylist() if pairs is None else pairs["item_id"].tolist(),
             "predicted": np.clip(run.scorer(user_index, item_index), *dataset.rating_scale),
             "actual": pd.Series(actual, dtype=object),
             "known_user": user_index != UNKNOWN_INDEX,
             "known_item": item_index != UNKNOWN_INDEX,
         }
     )
-
-
-def _id_columns(pairs: pd.DataFrame | Sequence[tuple[object, object]]) -> tuple[pa.Array, pa.Array]:
-    """User ids and item ids as Arrow columns; as strings where they are of mixed types."""
-    if not isinstance(pairs, Sequence):
-        missing = [name for name in ("user_id", "item_id") if name not in pairs.columns]
-        if missing:
-            raise UserError(f"pairs need columns user_id and item_id, got {list(pairs.columns)}")
-        pairs = list(zip(pairs["user_id"].tolist(), pairs["item_id"].tolist(), strict=True))
-    columns = []
-    for position in (0, 1):
-        ids = [pair[position] for pair in pairs]
-        are_integers = all(isinstance(i, int) for i in ids)
-        columns.append(pa.array(ids, pa.int64()) if are_integers else pa.array([str(i) for i in ids]))
-    return columns[0], columns[1]

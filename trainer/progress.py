@@ -44,22 +44,22 @@ class TrainProgress:
             )
             self._bar.start()
 
-    def update(self, step: int, *, loss: float, examples_per_sec: float) -> None:
+    def update(self, step: int, *, loss: float, examples_per_sec: float | None) -> None:
         """After every block."""
         if self._bar:
             self._bar.update(
                 self._task,
                 completed=step,
                 epoch=(step - 1) // self._steps_per_epoch + 1,
-                text=f"loss {loss:.4f}  {examples_per_sec:,.0f} examples/s",
+                text=f"loss {loss:.4f}  {_rate(examples_per_sec)}",
             )
         elif time.monotonic() - self._line_shown > LINE_EVERY_SECS:
-            self._line(step, f"loss {loss:.4f}  {examples_per_sec:,.0f} examples/s")
+            self._line(step, f"loss {loss:.4f}  {_rate(examples_per_sec)}")
 
-    def epoch_end(self, step: int, logs: dict[str, float], *, examples_per_sec: float) -> None:
+    def epoch_end(self, step: int, logs: dict[str, float], *, examples_per_sec: float | None) -> None:
         """After every epoch, with its means."""
         text = "  ".join(f"{name} {value:.4f}" for name, value in logs.items() if name != "val_loss")
-        self._line(step, f"{text}  {examples_per_sec:,.0f} examples/s")
+        self._line(step, f"{text}  {_rate(examples_per_sec)}")
 
     def close(self) -> None:
         if self._bar:
@@ -77,3 +77,7 @@ class TrainProgress:
             self._bar.console.print(line, highlight=False, soft_wrap=True)
         else:
             print(line, file=sys.stderr, flush=True)
+
+
+def _rate(examples_per_sec: float | None) -> str:
+    return "" if examples_per_sec is None else f"{examples_per_sec:,.0f} examples/s"

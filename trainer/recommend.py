@@ -72,7 +72,8 @@ def recommend(run: Run | str | Path, user_id: object = None, *, k: int = 10) -> 
     items = pd.DataFrame(
         {
             "item_id": dataset.item_vocabulary.ids.take(pa.array(best)).to_pylist(),
-            "title": dataset.titles(item_index[best]),
+            # As objects: pandas would make a missing title NaN.
+            "title": pd.Series(dataset.titles(item_index[best]), dtype=object),
             "score": scores[best],
         }
     )

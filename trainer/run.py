@@ -47,7 +47,7 @@ def load_run(run: Run | str | Path) -> Run:
         return run
     workdir = Workdir(Path(run))
     config, dataset = workdir.read()
-    precision = workdir.read_environment()["precision"]
+    precision = workdir.precision()
     keras.config.set_floatx("float64" if precision == "float64" else "float32")
     keras.config.set_dtype_policy(precision)
     model = build_model(

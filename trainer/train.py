@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
+import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class TrainResult:
         replicas, workers: over how many devices and processes.
         train_loss: mean squared error of the last epoch.
         test_rmse, test_mae: on the test split, clipped to the rating scale; None if stopped by a signal.
-        examples_per_sec: of this call's training.
+        examples_per_sec: of this call's training; None if it was too short to be timed.
         stopped_by: the signal that ended the call before its last epoch, or None.
     """
 
@@ -61,7 +61,7 @@ class TrainResult:
     train_loss: float
     test_rmse: float | None
     test_mae: float | None
-    examples_per_sec: float
+    examples_per_sec: float | None
     stopped_by: int | None
 
     @property
@@ -70,7 +70,7 @@ class TrainResult:
 
 
 def train(
-    data: str | Path | Ratings | pd.DataFrame | None = None,
+    data: str | Path | Ratings | PreparedDataset | pd.DataFrame | None = None,
     *,
     recipe: str = "article",
     settings: Mapping[str, object] | Iterable[str] = (),
@@ -95,17 +95,19 @@ def train(
         FloatingPointError: the loss became infinite or NaN.
     """
     say = _silent if quiet else _say
-    config = make_config(recipe, RECIPES, _as_settings(settings))
     worker, num_workers = worker_from_environment()
+    settings = _as_settings(settings)
+    config = make_config(recipe, RECIPES, settings)
     if data is None and workdir is not None and Workdir(Path(workdir)).is_started():
-        data = Workdir(Path(workdir)).read()[1].path
-    if data is None and num_workers > 1:
-        raise UserError(
-            f"DATA must be given where several workers train, got none with {num_workers} workers"
-        )
-    source, described = (data, data.name) if isinstance(data, Ratings) else resolve_data(data)
-    if isinstance(source, Path) and (source / MANIFEST).is_file():
-        config = _with_split_of(open_dataset(source), config, _as_settings(settings))
+        began, dataset = Workdir(Path(workdir)).read()
+        source: Path | Ratings = dataset.path
+        described = f"that of the run in {workdir}"
+        if not any(setting.startswith("data.") for setting in settings):
+            config = dataclasses.replace(config, data=began.data)
+    else:
+        source, described = _find_source(data, num_workers)
+        if isinstance(source, Path) and (source / MANIFEST).is_file():
+            config = _with_split_of(open_dataset(source), config, settings)
     folder = Workdir(Path(workdir) if workdir else default_workdir(source, config))
     folder.require_usable()
     if worker == 0:
@@ -120,13 +122,6 @@ def train(
     )
     block_steps = choose_block_steps(order, config.train.steps_per_loop)
     if devices.is_chief:
-        folder.write_environment(
-            tensorflow=tf.__version__,
-            devices=devices.description,
-            replicas=devices.num_replicas,
-            workers=devices.num_workers,
-            precision=devices.precision,
-        )
         for line in plan_lines(config, dataset, devices, order, block_steps, folder):
             say(line)
 
@@ -150,6 +145,19 @@ def train(
         checkpoints = Checkpoints(folder, engine, devices)
     first_step = checkpoints.restore()
     last_step = config.train.epochs * order.steps_per_epoch
+    if first_step > last_step:
+        raise UserError(
+            f"train.epochs ({config.train.epochs}: {last_step} steps) must not be less than what "
+            f"{folder.path} is trained already: {first_step} steps"
+        )
+    if devices.is_chief:
+        folder.start(config, dataset, precision=devices.precision)
+        folder.write_environment(
+            tensorflow=tf.__version__,
+            devices=devices.description,
+            replicas=devices.num_replicas,
+            workers=devices.num_workers,
+        )
     if first_step and devices.is_chief:
         left = "" if first_step < last_step else ": nothing left to train"
         say(f"resumed   at step {first_step} of {last_step}{left}")
@@ -165,8 +173,8 @@ def train(
         steps_per_epoch=order.steps_per_epoch,
         quiet=quiet or not devices.is_chief,
     )
-    try:
-        with stop_on_signal() as stop_request:
+    with stop_on_signal() as stop_request:
+        try:
             result = run_loop(
                 engine,
                 columns=dataset.columns("train"),
@@ -182,14 +190,13 @@ def train(
                 evaluate=lambda: validation_logs(dataset, scorer),
                 stop_request=stop_request,
             )
-        stopped = result.step < last_step and stop_request.signum is not None
-        test = {} if stopped else split_errors(dataset, "test", scorer)
-        if curves and test and result.step > first_step:
-            curves.add(result.step, {f"test/{name}": value for name, value in test.items()})
-    finally:
-        progress.close()
-        if curves:
-            curves.close()
+            test = {} if result.was_stopped else split_errors(dataset, "test", scorer)
+            if curves and test and result.step > first_step:
+                curves.add(result.step, {f"test/{name}": value for name, value in test.items()})
+        finally:
+            progress.close()
+            if curves:
+                curves.close()
     return TrainResult(
         run=Run(workdir=folder.path, config=config, dataset=dataset, model=model, step=result.step),
         step=result.step,
@@ -200,7 +207,8 @@ def train(
         test_rmse=test.get("rmse"),
         test_mae=test.get("mae"),
         examples_per_sec=result.examples_per_sec,
-        stopped_by=stop_request.signum if stopped else None,
+        # Another worker may have been the one that was asked.
+        stopped_by=(stop_request.signum or signal.SIGTERM) if result.was_stopped else None,
     )
 
 
@@ -221,18 +229,40 @@ def _open_or_prepare(
     if isinstance(source, Path) and (source / MANIFEST).is_file():
         dataset = open_dataset(source)
         if folder.is_started():
-            folder.require_same_run(config, fingerprint=dataset.fingerprint)
+            folder.require_same_run(config, fingerprint=dataset.fingerprint, precision=devices.precision)
+            return folder.read()[1]
     else:
         ratings, test = read_ratings(source, config.data)
         if folder.is_started():
-            folder.require_same_run(config, fingerprint=ratings.fingerprint)
-            dataset = folder.read()[1]
+            folder.require_same_run(config, fingerprint=ratings.fingerprint, precision=devices.precision)
+            return folder.read()[1]
+        if (folder.dataset / MANIFEST).is_file():
+            # Of a run that was killed before it began, or prepared there beforehand.
+            dataset = open_dataset(folder.dataset)
+            found = (dataset.manifest["source_fingerprint"], dataset.manifest["split"])
+            if found != (ratings.fingerprint, dataclasses.asdict(config.data)):
+                raise UserError(
+                    f"{folder.dataset}: holds other data or another split; give another --workdir"
+                )
         else:
-            if (folder.dataset / MANIFEST).is_file():
-                shutil.rmtree(folder.dataset)  # of a run that was killed before it began
             dataset = prepare_dataset(ratings, test, config.data, folder.dataset)
-    folder.start(config, dataset)
+    folder.start(config, dataset, precision=devices.precision)
     return dataset
+
+
+def _find_source(
+    data: str | Path | Ratings | PreparedDataset | pd.DataFrame | None, num_workers: int
+) -> tuple[Path | Ratings, str]:
+    """Where the ratings are, and one line that says so."""
+    if isinstance(data, Ratings):
+        return data, data.name
+    if isinstance(data, PreparedDataset):
+        return data.path, str(data.path)
+    if data is None and num_workers > 1:
+        raise UserError(
+            f"DATA must be given where several workers train, got none with {num_workers} workers"
+        )
+    return resolve_data(data)
 
 
 def _with_split_of(dataset: PreparedDataset, config: Config, settings: list[str]) -> Config:

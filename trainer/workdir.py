@@ -59,8 +59,9 @@ class Workdir:
 
     def require_usable(self) -> None:
         """Refuses a folder that is not a run's and holds something else."""
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"{self.path}: the workdir must be a folder, got a file")
+        for path in (self.path, *self.path.parents):
+            if path.exists() and not path.is_dir():
+                raise UserError(f"{self.path}: the workdir must be a folder, got the file {path}")
         if self.path.is_dir() and not self.is_started():
             known = ("logs", "dataset")  # of a run that was killed before it wrote its config.json
             others = sorted(
@@ -71,9 +72,7 @@ class Workdir:
 
     def read(self) -> tuple[Config, PreparedDataset]:
         """The configuration and data set of the run that was begun here."""
-        if not self.is_started():
-            raise UserError(f"{self.path}: a workdir has a config.json (of `reeltrain train`), none found")
-        content = json.loads(self.config_file.read_text())
+        content = self._content()
         config = config_from_json(json.dumps(content["config"]))
         dataset = open_dataset((self.path / content["dataset"]["path"]).resolve())
         if dataset.fingerprint != content["dataset"]["fingerprint"]:
@@ -83,26 +82,33 @@ class Workdir:
             )
         return config, dataset
 
-    def start(self, config: Config, dataset: PreparedDataset) -> None:
-        """Writes `config.json`, from which on this is a run's folder."""
+    def start(self, config: Config, dataset: PreparedDataset, *, precision: str) -> None:
+        """Writes `config.json`, from which on this is a run's folder; `precision` is the one in force."""
         self.path.mkdir(parents=True, exist_ok=True)
         content = {
             "config": json.loads(config.to_json()),
+            "precision": precision,
             "dataset": {
-                "path": os.path.relpath(dataset.path, self.path),
+                "path": os.path.relpath(dataset.path.resolve(), self.path.resolve()),
                 "fingerprint": dataset.fingerprint,
                 "source_fingerprint": dataset.manifest["source_fingerprint"],
             },
         }
         _write_json(self.config_file, content)
 
-    def require_same_run(self, config: Config, *, fingerprint: str) -> None:
+    def require_same_run(self, config: Config, *, fingerprint: str, precision: str) -> None:
         """Refuses to continue with another configuration or other data, naming what differs.
 
         Args:
             fingerprint: of the ratings' source, or of the prepared dataset.
+            precision: the one in force; on other hardware `auto` may mean another.
         """
-        content = json.loads(self.config_file.read_text())
+        content = self._content()
+        if precision != content["precision"]:
+            raise UserError(
+                f"{self.path}: this run was begun in {content['precision']}, got {precision}; "
+                f"give --set train.precision={content['precision']}"
+            )
         began = config_from_json(json.dumps(content["config"])).flat()
         for key, value in config.flat().items():
             if key not in CHANGEABLE and value != began[key]:
@@ -116,6 +122,22 @@ class Workdir:
                 f"{self.path}: this run was begun with another dataset ({known['source_fingerprint'][:12]}), "
                 f"got {fingerprint[:12]}; give another --workdir"
             )
+
+    def precision(self) -> str:
+        """The dtype policy that the run computes in."""
+        return self._content()["precision"]
+
+    def _content(self) -> dict[str, Any]:
+        """What `start` wrote."""
+        if not self.is_started():
+            raise UserError(f"{self.path}: a workdir has a config.json (of `reeltrain train`), none found")
+        try:
+            content = json.loads(self.config_file.read_text())
+            if not {"config", "dataset", "precision"} <= set(content):
+                raise KeyError("config")
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{self.config_file}: is not a reeltrain run's; give another --workdir") from None
+        return content
 
     def write_environment(self, **facts: Any) -> None:
         """Writes `environment.json`: versions, hardware and what was chosen for it."""
@@ -133,16 +155,13 @@ class Workdir:
             },
         )
 
-    def read_environment(self) -> dict[str, Any]:
-        return json.loads((self.path / "environment.json").read_text())
-
 
 def newest_workdir() -> Path:
     """The run under `runs/` that was begun or continued last."""
     started = [path.parent for path in RUNS.glob("*/config.json")]
     if not started:
         raise UserError(f"WORKDIR: no run found under {RUNS}/; train one, or name its folder")
-    return max(started, key=lambda path: (path / "environment.json").stat().st_mtime)
+    return max(started, key=lambda path: (path / "config.json").stat().st_mtime)
 
 
 def wait_for_chief(workdir: Workdir) -> None:
