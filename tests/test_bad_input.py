@@ -179,7 +179,7 @@ def prepare_good(out):
 def begun_run(sandbox):
     """The workdir of a run of the article recipe on the good ratings, as it is before its first step."""
     workdir = Workdir(sandbox / "run")
-    workdir.start(*prepare_good(sandbox / "run" / "dataset"))
+    workdir.start(*prepare_good(sandbox / "run" / "dataset"), precision="float32")
     return workdir
 
 
