@@ -51,6 +51,7 @@ def test_ml_100k_is_read_as_pandas_reads_it(ml_100k):
         PLAIN.replace("user_id,item_id", " UserId ,MOVIE"),
         'index,title,user_id,item_id,rating,timestamp,index\n0,a,1,10,3,100,0\n1,"b,\nb",2,20,4.5,200,1\n',
         "timestamp,rating,item_id,user_id\n100,3,10,1\n200,4.5,20,2\n",
+        'user_id,item_id,rating,timestamp,"a\nnote"\n1,10,3,100,b\n2,20,4.5,200,c\n',
         HEADER + "1,10, 3.0 ,100.9\n2,20,45e-1,2e2\n",
     ],
     ids=[
@@ -63,6 +64,7 @@ def test_ml_100k_is_read_as_pandas_reads_it(ml_100k):
         "other header names",
         "more columns, one of them twice",
         "other order",
+        "a header of two lines",
         "numbers written otherwise",
     ],
 )
@@ -77,6 +79,12 @@ def test_these_files_hold_the_same_ratings(tmp_path, same):
 def test_tab_separated_files_hold_the_same_ratings(tmp_path, content):
     expected = {"user_id": [1, 2], "item_id": [10, 20], "rating": [3.0, 4.5], "timestamp": [100, 200]}
     assert read(tmp_path, content, "u.data").to_pydict() == expected
+
+
+def test_tab_separated_files_have_no_quotes(tmp_path):
+    table = read(tmp_path, '"a\t10\t3\t100\nb"\t"20"\t4\t200\n', "u.data")
+    assert table["user_id"].to_pylist() == ['"a', 'b"']
+    assert table["item_id"].to_pylist() == ["10", '"20"']
 
 
 def test_the_suffix_decides_the_format_in_any_case(tmp_path):
