@@ -159,7 +159,9 @@ def predict(
         )
     if pairs is not None and user is not None:
         raise click.UsageError("give --pairs or --user and --item, got both")
-    asked = _read_pairs(pairs) if pairs is not None else [(user, item)] if user is not None else None
+    from data_pipeline.pairs import read_pairs
+
+    asked = read_pairs(pairs) if pairs is not None else [(user, item)] if user is not None else None
     workdir = _existing_run(workdir)
     from trainer.predict import predict
 
@@ -273,25 +275,6 @@ def _existing_run(workdir: Path | None) -> Path:
         print(f"run       {workdir} (the newest)", file=sys.stderr)
     Workdir(workdir).read()
     return workdir
-
-
-def _read_pairs(path: Path) -> list[tuple[object, object]]:
-    """The pairs of a CSV file, ids as written."""
-    import pandas as pd
-
-    from data_pipeline.errors import UserError
-
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except FileNotFoundError:
-        raise UserError(f"--pairs: no such file: {path}") from None
-    except OSError as error:
-        raise UserError(f"--pairs: {path} cannot be read: {error.strerror}") from None
-    except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
-        raise UserError(f"--pairs: {path} is not a CSV file: {str(error).splitlines()[0]}") from None
-    if not {"user_id", "item_id"} <= set(frame.columns):
-        raise UserError(f"--pairs: {path} needs columns user_id and item_id, got {list(frame.columns)[:10]}")
-    return list(zip(frame["user_id"], frame["item_id"], strict=True))
 
 
 def _print(fields: dict[str, Any], text: str, as_json: bool) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipeline.prepare import prepare_dataset, read_ratings
+from data_pipeline.errors import UserError
+from data_pipeline.prepare import prepare_dataset, read_ratings, resolve_data
 from launch.main import main
 from trainer.config import make_config
 from trainer.recipes import RECIPES
@@ -301,10 +302,15 @@ def test_a_run_whose_dataset_is_another_now_is_refused(sandbox, refused, begun_r
         (["predict", "run", "--pairs", "missing.csv"], "--pairs: no such file: missing.csv"),
         (
             ["predict", "run", "--pairs", "columns.csv"],
-            "--pairs: columns.csv needs columns user_id and item_id, got ['user', 'movie']",
+            "--pairs: columns.csv needs one column user_id and one item_id, got ['who', 'movie']",
         ),
-        (["predict", "run", "--pairs", "empty.csv"], "--pairs: empty.csv is not a CSV file: "),
-        (["predict", "run", "--pairs", "garbage.csv"], "--pairs: garbage.csv is not a CSV file: "),
+        (
+            ["predict", "run", "--pairs", "empty.csv"],
+            "--pairs: empty.csv needs a header line, got an empty file",
+        ),
+        (["predict", "run", "--pairs", "garbage.csv"], "garbage.csv:1: a ratings file is UTF-8 text, got "),
+        (["predict", "run", "--pairs", "fields.csv"], "fields.csv:3: a row has 2 fields, got 4: '1,2,3,4'"),
+        (["predict", "run", "--pairs", "no_id.csv"], "no_id.csv:2: user_id and item_id must not be empty: "),
         (["recommend", "run", "-k", "0"], "Invalid value for -k: k must be at least 1, got 0"),
         (
             ["recommend", "run", "-k", "-3"],
@@ -323,11 +329,19 @@ def test_a_run_whose_dataset_is_another_now_is_refused(sandbox, refused, begun_r
 )
 @pytest.mark.usefixtures("begun_run")
 def test_other_verbs_refuse(sandbox, refused, arguments, message):
-    (sandbox / "columns.csv").write_text("user,movie\n1,2\n")
+    (sandbox / "columns.csv").write_text("who,movie\n1,2\n")
+    (sandbox / "fields.csv").write_text("user_id,item_id\n1,2\n1,2,3,4\n")
+    (sandbox / "no_id.csv").write_text("user_id,item_id\n,2\n")
     (sandbox / "empty.csv").write_text("")
     (sandbox / "garbage.csv").write_bytes(b"\xff" + GARBAGE)
     line = refused(*arguments, json_option="--" not in arguments)
     assert line.startswith(f"reeltrain: {message}")
+
+
+@pytest.mark.parametrize("data", [[1, 2], {"user_id": [1]}, 3])
+def test_data_must_be_a_path_or_a_frame(data):
+    with pytest.raises(UserError, match=f"DATA must be a path or a DataFrame, got {type(data).__name__}"):
+        resolve_data(data)
 
 
 def test_the_process_itself_ends_with_status_2_and_one_line(sandbox, run_cli):

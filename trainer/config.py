@@ -24,7 +24,7 @@ class ModelConfig:
         hidden_units: widths of the dense layers between the embeddings and the output.
     """
 
-    name: str = "mlp"
+    name: Literal["mlp"] = "mlp"
     embedding_dim: int = 5
     hidden_units: tuple[int, ...] = (128, 32)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import keras
 
-from data_pipeline.errors import UserError
 from trainer.config import ModelConfig
 
 
@@ -30,11 +29,10 @@ def mlp(config: ModelConfig, *, num_user_rows: int, num_item_rows: int) -> keras
     return keras.Model({"user_index": user_index, "item_index": item_index}, rating, name="mlp")
 
 
+# Also to be named in `trainer.config.ModelConfig`.
 MODELS = {"mlp": mlp}
 
 
 def build_model(config: ModelConfig, *, num_user_rows: int, num_item_rows: int) -> keras.Model:
     """The configured model, with fresh weights."""
-    if config.name not in MODELS:
-        raise UserError(f"model.name must be one of {', '.join(MODELS)}, got {config.name!r}")
     return MODELS[config.name](config, num_user_rows=num_user_rows, num_item_rows=num_item_rows)
