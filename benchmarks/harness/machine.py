@@ -1,0 +1,45 @@
+"""What was measured on: hardware and versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "pandas", "scikit-learn")
+
+
+def machine_facts() -> dict[str, str | int | float]:
+    """Cores that this process may use, processor, system, versions, and the load of the last minute."""
+    facts: dict[str, str | int | float] = {
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
+        "processor": _processor(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "load_before": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+    }
+    for package in PACKAGES:
+        try:
+            facts[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return facts
+
+
+def describe(facts: dict[str, str | int | float]) -> str:
+    """The facts in two lines."""
+    versions = [f"{name} {facts[name]}" for name in ("python", *PACKAGES) if name in facts]
+    return (
+        f"{facts['cores']} cores of {facts['processor']}, {facts['system']}, "
+        f"load before {facts['load_before']}\n{', '.join(versions)}"
+    )
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown processor"

@@ -1,0 +1,84 @@
+"""The programs that are compared, each run as a process of its own by this interpreter."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.arguments import PROJECT
+
+
+@dataclass(frozen=True)
+class ProcessRun:
+    """One ended process.
+
+    Attributes:
+        result: the JSON object on its last line.
+        wall_secs: from its start to its end, imports included.
+        cpu_secs: user and system time, on all cores: what it cost even where others used the machine too.
+    """
+
+    result: dict[str, Any]
+    wall_secs: float
+    cpu_secs: float
+
+
+def run_article_keras(
+    data: Path, *, epochs: int, seed: int | None = None, shuffle: bool = True
+) -> ProcessRun:
+    """The tutorial's script, on split42; without a seed, as its reader runs it."""
+    script = PROJECT / "benchmarks" / "article_keras.py"
+    options = ["--epochs", str(epochs)]
+    options += [] if seed is None else ["--seed", str(seed)]
+    options += [] if shuffle else ["--no-shuffle"]
+    return _run([str(script), str(data), *options, "--json"])
+
+
+def run_train(
+    data: Path, *, workdir: Path, seed: int, epochs: int, settings: Mapping[str, object]
+) -> ProcessRun:
+    """`reeltrain train` of the article recipe in a fresh workdir."""
+    settings = {"train.seed": seed, "train.epochs": epochs, **settings}
+    options = [option for key, value in settings.items() for option in ("--set", f"{key}={value}")]
+    return _run(["-m", "launch.main", "train", str(data), "--workdir", str(workdir), *options, "--json"])
+
+
+def run_evaluate(workdir: Path) -> ProcessRun:
+    """`reeltrain evaluate` of a trained run."""
+    return _run(["-m", "launch.main", "evaluate", str(workdir), "--json"])
+
+
+def end_cleanly_on_sigterm() -> None:
+    """Lets SIGTERM unwind like Ctrl-C, so that the child ends and temporary folders go."""
+    signal.signal(signal.SIGTERM, lambda signum, _frame: sys.exit(128 + signum))
+
+
+def _run(arguments: Sequence[str]) -> ProcessRun:
+    # In the project's root, so that `-m` runs this checkout.
+    cpu_before, begin = _children_cpu_secs(), time.perf_counter()
+    process = subprocess.run(
+        [sys.executable, *arguments], cwd=PROJECT, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    wall_secs = time.perf_counter() - begin
+    if process.returncode:
+        print(process.stderr[-4000:], file=sys.stderr)
+        print(f"{' '.join(arguments)}: ended with status {process.returncode}", file=sys.stderr)
+        sys.exit(1)
+    return ProcessRun(
+        result=json.loads(process.stdout.splitlines()[-1]),
+        wall_secs=wall_secs,
+        cpu_secs=_children_cpu_secs() - cpu_before,
+    )
+
+
+def _children_cpu_secs() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
