@@ -22,19 +22,37 @@ class ModelConfig:
         name: a key of `trainer.models.MODELS`.
         embedding_dim: width of the user's and of the item's embedding.
         hidden_units: widths of the dense layers between the embeddings and the output.
+        dropout: share of each hidden layer's outputs that training sets to 0.
+        embedding_l2: penalty on each rating's two embedding rows, added to its squared error:
+            embedding_l2 (|user row|^2 + |item row|^2).
+        tables: how embedding tables are trained: `dense` updates every row in every step, `sparse` only the
+            rows in the batch, `auto` chooses by size.
     """
 
     name: Literal["mlp"] = "mlp"
     embedding_dim: int = 5
     hidden_units: tuple[int, ...] = (128, 32)
+    dropout: float = 0.0
+    embedding_l2: float = 0.0
+    tables: Literal["auto", "dense", "sparse"] = "auto"
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """The optimizer: `adam` or `sgd`, and its learning rate."""
+    """The optimizer; formulas in `trainer.optimizers`.
 
-    name: Literal["adam", "sgd"] = "adam"
+    Attributes:
+        name: a key of `trainer.optimizers.OPTIMIZERS`.
+        momentum: of `sgd`.
+        weight_decay: decoupled (AdamW's), per step and learning rate; on sparse tables, of the rows in the batch.
+        global_clipnorm: longest norm of all gradients together; none = unlimited.
+    """
+
+    name: Literal["adam", "adagrad", "sgd"] = "adam"
     learning_rate: float = 1e-3
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    global_clipnorm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +61,10 @@ class TrainConfig:
 
     Attributes:
         epochs: passes over the training rows.
+        max_steps: ends the run earlier; 0 = after the last epoch.
         global_batch_size: rows of a step, over all replicas of all workers.
+        accumulation_steps: parts of a replica's batch that are computed one after the other, to save memory;
+            the step stays that of the global batch.
         seed: makes initial weights and row order.
         replicas: devices of this process; 0 = all its GPUs, or one CPU. Without a GPU, so many logical CPUs.
         precision: `auto` chooses by hardware: bfloat16 compute from compute capability 8.0, float16 from 7.0,
@@ -51,16 +72,24 @@ class TrainConfig:
         steps_per_loop: K, the steps of one compiled call; 0 = enough for about 65,536 rows.
         log_every_steps: steps averaged into one point of the loss curve.
         reduction: how MirroredStrategy sums gradients; `auto` leaves it to TensorFlow.
+        checkpoint_every_steps: saves after this many steps, too, not only at an epoch's end; 0 = does not.
+        checkpoint_every_minutes: saves when so much time has passed since the last save; 0 = does not.
+        keep_checkpoints: how many of the newest stay; the best on validation stays, too.
     """
 
     epochs: int = 5
+    max_steps: int = 0
     global_batch_size: int = 32
+    accumulation_steps: int = 1
     seed: int = 0
     replicas: int = 0
     precision: Literal["auto", "float32", "float64", "mixed_bfloat16", "mixed_float16"] = "auto"
     steps_per_loop: int = 0
     log_every_steps: int = 50
     reduction: Literal["auto", "nccl", "hierarchical_copy", "one_device"] = "auto"
+    checkpoint_every_steps: int = 0
+    checkpoint_every_minutes: float = 10.0
+    keep_checkpoints: int = 3
 
 
 @dataclass(frozen=True)
@@ -88,13 +117,22 @@ class Config:
 
 PARTS = ("data", "model", "optimizer", "train")
 
+_POSITIVE = ("optimizer.learning_rate", "optimizer.global_clipnorm")
+_SHARES = ("model.dropout", "optimizer.momentum")
 # Values below these are refused; NaN and infinity always are.
 _LOWEST: dict[str, float] = {
     "data.split_seed": 0,
     "model.embedding_dim": 1,
     "model.hidden_units": 1,
+    "model.embedding_l2": 0,
+    "optimizer.weight_decay": 0,
     "train.epochs": 1,
+    "train.max_steps": 0,
     "train.global_batch_size": 1,
+    "train.accumulation_steps": 1,
+    "train.checkpoint_every_steps": 0,
+    "train.checkpoint_every_minutes": 0,
+    "train.keep_checkpoints": 1,
     "train.seed": 0,
     "train.replicas": 0,
     "train.steps_per_loop": 0,
@@ -168,11 +206,15 @@ def _parse(key: str, text: str) -> Any:
     try:
         if typing.get_origin(wanted) is tuple:
             return tuple(int(part) for part in text.strip("()[]").split(",") if part.strip())
-        if typing.get_origin(wanted) in (Literal, types.UnionType):
+        if typing.get_origin(wanted) is Literal:
             return text
+        if typing.get_origin(wanted) is types.UnionType:
+            return None if text == "none" else float(text)
         return wanted(text)
     except ValueError:
-        name = "whole numbers with commas between" if typing.get_origin(wanted) is tuple else wanted.__name__
+        name = {tuple: "whole numbers with commas between", types.UnionType: "float or none"}.get(
+            typing.get_origin(wanted), getattr(wanted, "__name__", "")
+        )
         raise UserError(f"{key} must be {name}, got {text!r}") from None
 
 
@@ -180,11 +222,14 @@ def _check_range(key: str, value: Any) -> None:
     wanted = _type_of(key)
     if typing.get_origin(wanted) is Literal and value not in typing.get_args(wanted):
         raise UserError(f"{key} must be one of {', '.join(typing.get_args(wanted))}, got {value!r}")
-    if key == "optimizer.learning_rate" and not 0 < value < float("inf"):
+    positive = key in _POSITIVE and value is not None
+    if positive and not 0 < value < float("inf"):
         raise UserError(f"{key} must be a positive number, got {value}")
+    if key in _SHARES and not 0 <= value < 1:
+        raise UserError(f"{key} must be at least 0 and below 1, got {value}")
     limit = _SEED_LIMIT if key.endswith("seed") else _COUNT_LIMIT
     for number in value if isinstance(value, tuple) else (value,):
-        if key in _LOWEST and number < _LOWEST[key]:
+        if key in _LOWEST and not number >= _LOWEST[key]:  # NaN, too
             raise UserError(f"{key} must be at least {_LOWEST[key]}, got {number}")
         if key in _LOWEST and number >= limit:
             raise UserError(f"{key} must be below {limit}, got {number}")

@@ -19,10 +19,14 @@ RUNS = Path("runs")
 # A finished run may be continued or watched otherwise under these; everything else makes it another run.
 CHANGEABLE = (
     "train.epochs",
+    "train.max_steps",
     "train.replicas",
     "train.steps_per_loop",
     "train.log_every_steps",
     "train.reduction",
+    "train.checkpoint_every_steps",
+    "train.checkpoint_every_minutes",
+    "train.keep_checkpoints",
 )
 WAIT_FOR_CHIEF_SECS = 600
 
