@@ -77,7 +77,7 @@ def test_flat_names_every_field_once():
 @pytest.mark.parametrize(
     ("setting", "rule"),
     [
-        ("train.epoch=3", "unknown setting 'train.epoch'; known: train.epochs, train.global_batch_size"),
+        ("train.epoch=3", "unknown setting 'train.epoch'; known: train.epochs, train.max_steps"),
         ("trainer.epochs=3", "unknown setting 'trainer.epochs'; known: data, model, optimizer, train"),
         ("epochs=3", "unknown setting 'epochs'"),
         ("=3", "unknown setting ''"),
@@ -94,7 +94,7 @@ def test_flat_names_every_field_once():
         ("train.seed=4294967296", "train.seed must be below 4294967296, got 4294967296"),
         ("data.split_seed=4294967296", "data.split_seed must be below 4294967296"),
         ("train.precision=float8", "train.precision must be one of auto, float32, float64"),
-        ("optimizer.name=lion", "optimizer.name must be one of adam, sgd, got 'lion'"),
+        ("optimizer.name=lion", "optimizer.name must be one of adam, adagrad, sgd, got 'lion'"),
         ("optimizer.learning_rate=0", "optimizer.learning_rate must be a positive number, got 0.0"),
         ("optimizer.learning_rate=nan", "optimizer.learning_rate must be a positive number, got nan"),
         ("optimizer.learning_rate=inf", "optimizer.learning_rate must be a positive number, got inf"),

@@ -44,7 +44,7 @@ class OptimizerConfig:
     Attributes:
         name: a key of `trainer.optimizers.OPTIMIZERS`.
         momentum: of `sgd`.
-        weight_decay: decoupled (AdamW's), per step and learning rate; on sparse tables, of the rows in the batch.
+        weight_decay: decoupled (as AdamW), times the learning rate; in sparse tables, of the batch's rows.
         global_clipnorm: longest norm of all gradients together; none = unlimited.
     """
 

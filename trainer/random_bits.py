@@ -1,6 +1,6 @@
 """Random numbers that are a function of (seed, step, row): the same on any number of devices.
 
-Written once for NumPy arrays and TensorFlow tensors, in unsigned 32-bit arithmetic, which wraps alike in both.
+Written once for NumPy arrays and TensorFlow tensors, in unsigned 32-bit arithmetic, which wraps in both.
 The mixer is C. Wellons's lowbias32 (2018, "Prospecting for Hash Functions"): every input bit flips each
 output bit with a probability within 0.2 % of a half.
 """
