@@ -32,6 +32,7 @@ class Devices:
         precision: the Keras dtype policy in force.
         num_workers, worker: how many processes train together, and which this one is; worker 0 is the chief.
         local_replicas: replicas of this process.
+        threads: cores for each replica on a CPU; 0 on a GPU.
         description: for people.
     """
 
@@ -40,6 +41,7 @@ class Devices:
     num_workers: int
     worker: int
     local_replicas: int
+    threads: int
     description: str
 
     @property
@@ -89,10 +91,16 @@ def set_up_devices(config: TrainConfig) -> Devices:
     worker, num_workers = worker_from_environment()
     gpus = tf.config.list_physical_devices("GPU")
     local = config.replicas or len(gpus) or 1
-    if config.global_batch_size % (local * num_workers):
+    replicas = local * num_workers
+    if config.global_batch_size % replicas:
         raise UserError(
             f"train.global_batch_size ({config.global_batch_size}) must be a multiple of the replicas "
-            f"({local * num_workers} = {num_workers} worker(s) x {local})"
+            f"({replicas} = {num_workers} worker(s) x {local})"
+        )
+    if config.global_batch_size // replicas % config.accumulation_steps:
+        raise UserError(
+            f"train.accumulation_steps ({config.accumulation_steps}) must divide a replica's batch "
+            f"({config.global_batch_size // replicas} = {config.global_batch_size} / {replicas} replica(s))"
         )
     if gpus:
         if local > len(gpus):
@@ -110,12 +118,15 @@ def set_up_devices(config: TrainConfig) -> Devices:
                 f"train.replicas must be at most {most} logical CPUs on this machine's {os.cpu_count()} "
                 f"cores (no GPU found), got {local}"
             )
+        # `launch local` shares the cores among its workers by this variable of TensorFlow's.
+        cores = int(os.environ.get("TF_NUM_INTRAOP_THREADS") or len(os.sched_getaffinity(0)))
+        threads = max(1, cores // local)
         if local > 1:
             cpu = tf.config.list_physical_devices("CPU")[0]
             tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * local)
             # Logical CPUs share the cores; with more threads they wait for one another, now and then 20 times
             # as long as they compute (docs/LOG.md, 2026-11-23).
-            tf.config.threading.set_intra_op_parallelism_threads(max(1, (os.cpu_count() or 1) // local))
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
         names = [f"CPU:{i}" for i in range(local)]
 
     precision = _choose_precision(config.precision, gpus[:local])
@@ -128,6 +139,7 @@ def set_up_devices(config: TrainConfig) -> Devices:
         num_workers=num_workers,
         worker=worker,
         local_replicas=local,
+        threads=0 if gpus else threads,
         description=f"{num_workers} worker(s) x {local} {device}{'' if gpus or local == 1 else ' (logical)'}",
     )
 

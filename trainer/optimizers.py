@@ -1,15 +1,24 @@
-"""The optimizers that a configuration names."""
+"""The optimizers that a configuration names: Keras's, with an update for the rows of large tables.
+
+A gradient is a tensor, or `tf.IndexedSlices` whose indices are unique: then the update reads and writes only
+those rows of the variable and of the optimizer's state. t counts the steps of the run from 1. Weight decay is
+decoupled (Loshchilov & Hutter 2019): w -= rate weight_decay w, of the rows in question.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from trainer.config import OptimizerConfig
 
+Gradient = tf.Tensor | tf.IndexedSlices
+
 
 class Adam(keras.optimizers.Adam):
-    """Keras's Adam with its bias correction in the variable's precision.
+    """Adam with its bias correction in the variable's precision; lazy on large tables.
 
     Keras 3.15 rounds beta_1 and beta_2 to float32 first, so that in float64 the first steps are wrong by
     1e-5 of themselves. In float32 the two agree to rounding.
@@ -18,25 +27,124 @@ class Adam(keras.optimizers.Adam):
         v += (g^2 - v) (1 - beta_2)
         w -= rate sqrt(1 - beta_2^t) / (1 - beta_1^t)  m / (sqrt(v) + epsilon)
 
-    Source: Kingma & Ba 2015, section 2, last paragraph; epsilon 1e-7 is Keras's.
+    Source: Kingma & Ba 2015, section 2, last paragraph; epsilon 1e-7 is Keras's. Lazy: rows that are not in
+    the batch keep w, m and v, as in torch.optim.SparseAdam.
     """
 
-    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+    def update_step(self, gradient: Gradient, variable: Any, learning_rate: Any) -> None:
         dtype = variable.dtype
-        step = tf.cast(self.iterations + 1, dtype)
+        step = tf.cast(self.iterations.value + 1, dtype)
         correction_1 = 1 - tf.pow(tf.constant(self.beta_1, dtype), step)
         correction_2 = 1 - tf.pow(tf.constant(self.beta_2, dtype), step)
         rate = tf.cast(learning_rate, dtype) * tf.sqrt(correction_2) / correction_1
-        m = self._momentums[self._get_variable_index(variable)]
-        v = self._velocities[self._get_variable_index(variable)]
-        self.assign_add(m, (gradient - m) * (1 - self.beta_1))
-        self.assign_add(v, (tf.square(gradient) - v) * (1 - self.beta_2))
-        self.assign_sub(variable, rate * m / (tf.sqrt(v) + self.epsilon))
+        momentum = self._momentums[self._get_variable_index(variable)]
+        velocity = self._velocities[self._get_variable_index(variable)]
+        g = _values(gradient)
+        m, v = _read(momentum, gradient), _read(velocity, gradient)
+        m += (g - m) * (1 - self.beta_1)
+        v += (tf.square(g) - v) * (1 - self.beta_2)
+        _write(momentum, gradient, m)
+        _write(velocity, gradient, v)
+        w = _decayed(variable, gradient, self.weight_decay, learning_rate)
+        _write(variable, gradient, w - rate * m / (tf.sqrt(v) + self.epsilon))
 
 
-OPTIMIZERS = {"adam": Adam, "sgd": keras.optimizers.SGD}
+class Adagrad(keras.optimizers.Adagrad):
+    """Adagrad, row-wise on embedding tables: one accumulator a row instead of one a weight.
+
+        a += g^2                    on a table's row: a += mean of g^2 over the row
+        w -= rate g / sqrt(a + epsilon)
+
+    Source: Duchi et al. 2011 with Keras's a = 0.1 at the start and epsilon 1e-7; row-wise as in FBGEMM's
+    EXACT_ROWWISE_ADAGRAD. A row without gradient does not change, so dense and sparse tables train alike.
+    """
+
+    def build(self, variables: list) -> None:
+        if self.built:
+            return
+        keras.optimizers.Optimizer.build(self, variables)
+        initializer = keras.initializers.Constant(self.initial_accumulator_value)
+        self._accumulators = [
+            self.add_variable(
+                shape=(variable.shape[0], 1) if hasattr(variable, "table") else variable.shape,
+                initializer=initializer,
+                dtype=variable.dtype,
+                name=f"{variable.path.replace('/', '_')}_accumulator",
+            )
+            for variable in variables
+        ]
+
+    def update_step(self, gradient: Gradient, variable: Any, learning_rate: Any) -> None:
+        accumulator = self._accumulators[self._get_variable_index(variable)]
+        g = _values(gradient)
+        square = tf.square(g)
+        if hasattr(variable, "table"):
+            square = tf.reduce_mean(square, axis=1, keepdims=True)
+        a = _read(accumulator, gradient) + square
+        _write(accumulator, gradient, a)
+        w = _decayed(variable, gradient, self.weight_decay, learning_rate)
+        _write(variable, gradient, w - tf.cast(learning_rate, w.dtype) * g / tf.sqrt(a + self.epsilon))
+
+
+class SGD(keras.optimizers.SGD):
+    """Stochastic gradient descent, with momentum if it is above 0; lazy on large tables.
+
+        v = momentum v - rate g
+        w += v
+
+    Source: Keras's; lazy: rows that are not in the batch keep w and v.
+    """
+
+    def update_step(self, gradient: Gradient, variable: Any, learning_rate: Any) -> None:
+        w = _decayed(variable, gradient, self.weight_decay, learning_rate)
+        change = -tf.cast(learning_rate, w.dtype) * _values(gradient)
+        if self.momentum:
+            velocity = self.momentums[self._get_variable_index(variable)]
+            change += self.momentum * _read(velocity, gradient)
+            _write(velocity, gradient, change)
+        _write(variable, gradient, w + change)
+
+
+# Also to be named in `trainer.config.OptimizerConfig`.
+OPTIMIZERS = {"adam": Adam, "adagrad": Adagrad, "sgd": SGD}
 
 
 def make_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
     """The configured optimizer, not yet built."""
-    return OPTIMIZERS[config.name](learning_rate=config.learning_rate)
+    own = {"momentum": config.momentum} if config.name == "sgd" else {}
+    return OPTIMIZERS[config.name](
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay or None,
+        global_clipnorm=config.global_clipnorm,
+        **own,
+    )
+
+
+def state_variables_per_weight(config: OptimizerConfig, *, embedding_dim: int) -> float:
+    """Numbers that the optimizer keeps for each weight of an embedding table."""
+    if config.name == "adagrad":
+        return 1 / embedding_dim
+    return 2 if config.name == "adam" else float(config.momentum > 0)
+
+
+def _values(gradient: Gradient) -> tf.Tensor:
+    return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
+
+
+def _read(variable: Any, gradient: Gradient) -> tf.Tensor:
+    """The variable, or its rows that have a gradient."""
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.gather(variable.value, gradient.indices)
+    return tf.convert_to_tensor(variable.value)
+
+
+def _write(variable: Any, gradient: Gradient, new: tf.Tensor) -> None:
+    if isinstance(gradient, tf.IndexedSlices):
+        variable.value.scatter_update(tf.IndexedSlices(new, gradient.indices))
+    else:
+        variable.value.assign(new)
+
+
+def _decayed(variable: Any, gradient: Gradient, weight_decay: float | None, rate: Any) -> tf.Tensor:
+    w = _read(variable, gradient)
+    return w - tf.cast(rate, w.dtype) * weight_decay * w if weight_decay else w

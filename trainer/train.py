@@ -138,6 +138,9 @@ def train(
             strategy=devices.strategy,
             global_batch_size=config.train.global_batch_size,
             block_steps=block_steps,
+            accumulation_steps=config.train.accumulation_steps,
+            threads=devices.threads,
+            seed=config.train.seed,
             use_loss_scaling=devices.precision == "mixed_float16",
         )
         # For callbacks that look at `model.optimizer`; the loop uses nothing else of it.

@@ -1,0 +1,91 @@
+"""Keras layers that Keras has too, but not as large tables and several devices need them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.random_bits import unit_bits
+
+_ROW_BITS: ContextVar[tf.Tensor] = ContextVar("row_bits")
+
+
+@contextlib.contextmanager
+def random_rows(bits: tf.Tensor) -> Iterator[None]:
+    """Gives the `Dropout` layers called inside their random numbers: uint32 [rows], one for each row."""
+    token = _ROW_BITS.set(bits)
+    try:
+        yield
+    finally:
+        _ROW_BITS.reset(token)
+
+
+class Embedding(keras.layers.Layer):
+    """Rows of a trainable table; neither reading nor training touches the other rows.
+
+    `keras.layers.Embedding` makes a tensor of the whole table first, in mixed precision even a cast copy.
+
+    Args:
+        input_dim, output_dim: rows and columns of the table.
+        l2: adds the penalty l2 |row|^2 of each looked-up row to its rating's loss, a tensor [batch] in `losses`.
+        sparse: marks the table so that optimizers change only the rows in the batch; else all of them.
+
+    Call:
+        int32 [batch] -> [batch, output_dim], in the layer's compute dtype.
+    """
+
+    def __init__(
+        self, input_dim: int, output_dim: int, *, l2: float = 0.0, sparse: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.input_dim = input_dim
+        self.output_dim = output_dim
+        self.l2 = l2
+        self.sparse = sparse
+        # autocast would cast the table, not the rows.
+        self.embeddings = self.add_weight(
+            shape=(input_dim, output_dim), initializer="uniform", name="embeddings", autocast=False
+        )
+        self.embeddings.table = self
+        self.built = True
+
+    def call(self, index: tf.Tensor) -> tf.Tensor:
+        rows = tf.gather(self.embeddings.value, index)
+        if self.l2:
+            self.add_loss(self.l2 * tf.reduce_sum(tf.square(rows), axis=-1))
+        return tf.cast(rows, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return (*input_shape, self.output_dim)
+
+
+class Dropout(keras.layers.Layer):
+    """In training sets a share of each row's units to 0 and scales up the rest (Srivastava et al. 2014).
+
+    Which units is a function of (seed, step, row), not of a generator's state: the same on any number of
+    devices. The numbers come from `random_rows`, which the engine provides.
+
+    Args:
+        rate: the share, in [0, 1).
+        number: tells the model's dropout layers apart.
+    """
+
+    def __init__(self, rate: float, number: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rate = rate
+        self.number = number
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        bits = _ROW_BITS.get(None)
+        if not training or not self.rate or bits is None:
+            return inputs
+        units = tf.cast(tf.range(inputs.shape[-1]), tf.uint32)
+        unit = unit_bits(bits ^ np.uint32(self.number), units)
+        kept = unit >= np.uint32(round(self.rate * 2**32))
+        return tf.where(kept, inputs / tf.cast(1 - self.rate, inputs.dtype), tf.zeros_like(inputs))
