@@ -18,7 +18,7 @@ from trainer.layers import random_rows
 from trainer.loss_scale import LossScale
 from trainer.random_bits import row_bits
 
-# Rows of a chunk on a CPU: 512 x 128 activations in float32 are 256 KB. Measured 128 to 4,096; 256 and 512 best.
+# Rows of a chunk on a CPU: 512 x 128 float32 activations are 256 KB. 256 and 512 were best of 128 to 4,096.
 CHUNK_ROWS = 512
 
 

@@ -33,7 +33,7 @@ class Embedding(keras.layers.Layer):
 
     Args:
         input_dim, output_dim: rows and columns of the table.
-        l2: adds the penalty l2 |row|^2 of each looked-up row to its rating's loss, a tensor [batch] in `losses`.
+        l2: adds the penalty l2 |row|^2 of each looked-up row to `losses`, as a tensor [batch]: one a rating.
         sparse: marks the table so that optimizers change only the rows in the batch; else all of them.
 
     Call:

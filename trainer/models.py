@@ -8,7 +8,7 @@ from trainer.config import ModelConfig
 from trainer.layers import Dropout, Embedding
 
 # From so many rows on, `model.tables=auto` trains a table sparsely (measured, docs/LOG.md 2026-11-24).
-SPARSE_FROM_ROWS = 20_000
+SPARSE_FROM_ROWS = 30_000
 
 
 def is_sparse(config: ModelConfig, num_rows: int) -> bool:

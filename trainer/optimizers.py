@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from trainer.config import OptimizerConfig
 
-Gradient = tf.Tensor | tf.IndexedSlices
+Gradient = Any  # tf.Tensor or tf.IndexedSlices; TensorFlow ships no types
 
 
 class Adam(keras.optimizers.Adam):

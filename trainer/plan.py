@@ -9,6 +9,8 @@ from data_pipeline.order import BatchOrder
 from trainer.config import PARTS, Config
 from trainer.devices import Devices
 from trainer.evaluate import protocol
+from trainer.models import is_sparse
+from trainer.optimizers import state_variables_per_weight
 from trainer.workdir import Workdir
 
 
@@ -36,4 +38,22 @@ def plan_lines(
         f"x {batch // workers // local}; "
         f"{order.steps_per_epoch} steps an epoch, {block_steps} a compiled call"
     )
+    yield from _table_lines(config, dataset, devices)
     yield f"workdir   {folder.path}"
+
+
+def _table_lines(config: Config, dataset: PreparedDataset, devices: Devices) -> Iterator[str]:
+    """How each embedding table is trained, and the memory of tables and optimizer state on each device."""
+    dim = config.model.embedding_dim
+    tables = {"user": len(dataset.user_vocabulary), "item": len(dataset.item_vocabulary)}
+    ways = ", ".join(
+        f"{name} {rows:,} x {dim} {'sparse' if is_sparse(config.model, rows) else 'dense'}"
+        for name, rows in tables.items()
+    )
+    weight_bytes = 8 if devices.precision == "float64" else 4
+    weights = sum(tables.values()) * dim * weight_bytes
+    state = weights * state_variables_per_weight(config.optimizer, embedding_dim=dim)
+    yield (
+        f"tables    {ways} (model.tables={config.model.tables}); "
+        f"{weights / 1e6:,.1f} MB of weights + {state / 1e6:,.1f} MB of optimizer state a device"
+    )

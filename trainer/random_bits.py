@@ -42,7 +42,7 @@ def unit_bits(bits: Any, units: Any) -> Any:
 
 def _shift(bits: Any, count: int) -> Any:
     if isinstance(bits, np.ndarray | np.generic):
-        return bits >> np.uint32(count)
+        return np.right_shift(bits, np.uint32(count))
     import tensorflow as tf
 
     return tf.bitwise.right_shift(bits, tf.constant(count, tf.uint32))
