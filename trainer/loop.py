@@ -55,6 +55,7 @@ def run_loop(
     order: BatchOrder,
     block_steps: int,
     epochs: int,
+    last_step: int,
     log_every_steps: int,
     devices: Devices,
     checkpoints: Checkpoints,
@@ -64,9 +65,10 @@ def run_loop(
     evaluate: Callable[[], dict[str, float]],
     stop_request: StopRequest,
 ) -> LoopResult:
-    """Trains from the checkpoints' step to the end of `epochs`, or until asked to stop.
+    """Trains from the checkpoints' step to `last_step`, or until asked to stop.
 
     Args:
+        last_step: of the run; it may be within an epoch.
         curves: None on workers that do not write.
         evaluate: called at each epoch's end; name -> value on the validation rows, named as Keras callbacks
             know them (`val_loss` …); empty without such rows.
@@ -77,7 +79,6 @@ def run_loop(
     model = engine.model
     step = first_step = int(checkpoints.step.numpy())
     epoch_loss_sum = float(checkpoints.epoch_loss_sum.numpy())
-    last_step = epochs * order.steps_per_epoch
     blocks = order.blocks(first_step=step, last_step=last_step, block_steps=block_steps)
     data = iter(_distributed_superbatches(columns, order, blocks, block_steps, devices))
     keras_callbacks = keras.callbacks.CallbackList(

@@ -19,7 +19,7 @@ from data_pipeline.order import BatchOrder
 from data_pipeline.prepare import DataConfig, prepare_dataset, read_ratings, resolve_data
 from data_pipeline.ratings import Ratings
 from trainer.checkpoint import Checkpoints
-from trainer.config import Config, make_config
+from trainer.config import Config, TrainConfig, make_config
 from trainer.curves import Curves
 from trainer.devices import Devices, set_up_devices, worker_from_environment
 from trainer.engine import Engine
@@ -144,11 +144,12 @@ def train(
         model.compile(optimizer=engine.optimizer, auto_scale_loss=False)
         checkpoints = Checkpoints(folder, engine, devices)
     first_step = checkpoints.restore()
-    last_step = config.train.epochs * order.steps_per_epoch
+    last_step = _last_step(config.train, order)
     if first_step > last_step:
         raise UserError(
-            f"train.epochs ({config.train.epochs}: {last_step} steps) must not be less than what "
-            f"{folder.path} is trained already: {first_step} steps"
+            f"train.epochs ({config.train.epochs}) and train.max_steps ({config.train.max_steps}), together "
+            f"{last_step} steps, must not be less than what {folder.path} is trained already: "
+            f"{first_step} steps"
         )
     if devices.is_chief:
         folder.start(config, dataset, precision=devices.precision)
@@ -181,6 +182,7 @@ def train(
                 order=order,
                 block_steps=block_steps,
                 epochs=config.train.epochs,
+                last_step=last_step,
                 log_every_steps=config.train.log_every_steps,
                 devices=devices,
                 checkpoints=checkpoints,
@@ -217,6 +219,12 @@ def default_workdir(source: Path | Ratings, config: Config) -> Path:
     name = source.name if isinstance(source, Ratings) else source.resolve().stem
     split = "" if config.data.split == "random" else f"-{config.data.split}"
     return RUNS / f"{name}{split}-{config.recipe}"
+
+
+def _last_step(config: TrainConfig, order: BatchOrder) -> int:
+    """Where training ends, counted from the run's start: after the last epoch, or before it."""
+    whole = config.epochs * order.steps_per_epoch
+    return min(whole, config.max_steps or whole)
 
 
 def _open_or_prepare(
