@@ -17,6 +17,9 @@ AS_PATH = click.Path(path_type=Path)
 data_argument = click.argument("data", required=False)
 workdir_argument = click.argument("workdir", required=False, type=AS_PATH)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+best_option = click.option(
+    "--best", is_flag=True, help="Take the checkpoint with the lowest validation loss, not the newest."
+)
 settings_option = click.option(
     "--set", "settings", multiple=True, metavar="PART.KEY=VALUE", help="Change a setting; may be repeated."
 )
@@ -121,16 +124,18 @@ def train(
 
 @cli.command()
 @workdir_argument
+@best_option
 @json_option
-def evaluate(workdir: Path | None, as_json: bool) -> None:
+def evaluate(workdir: Path | None, best: bool, as_json: bool) -> None:
     """Errors on the test split, beside baselines fitted on the same training rows.
 
     WORKDIR is a trained run; by default the newest under runs/.
     """
     workdir = _existing_run(workdir)
     from trainer.evaluate import evaluate
+    from trainer.run import load_run
 
-    result = evaluate(workdir)
+    result = evaluate(load_run(workdir, best=best))
     rows = {"model": result.test, **result.baselines}
     lines = [result.protocol, f"{'':16}{'RMSE':>8}{'MAE':>8}"]
     lines += [f"{name:16}{errors['rmse']:8.4f}{errors['mae']:8.4f}" for name, errors in rows.items()]
@@ -148,9 +153,10 @@ def evaluate(workdir: Path | None, as_json: bool) -> None:
 @click.option("--user", help="A raw user id; needs --item.")
 @click.option("--item", help="A raw item id; needs --user.")
 @click.option("--pairs", type=AS_PATH, help="A CSV file with columns user_id and item_id.")
+@best_option
 @json_option
 def predict(
-    workdir: Path | None, user: str | None, item: str | None, pairs: Path | None, as_json: bool
+    workdir: Path | None, user: str | None, item: str | None, pairs: Path | None, best: bool, as_json: bool
 ) -> None:
     """Predicted ratings: the first ten test rows beside the actual ones, or what is asked for."""
     if (user is None) != (item is None):
@@ -164,8 +170,9 @@ def predict(
     asked = read_pairs(pairs) if pairs is not None else [(user, item)] if user is not None else None
     workdir = _existing_run(workdir)
     from trainer.predict import predict
+    from trainer.run import load_run
 
-    table = predict(workdir, asked)
+    table = predict(load_run(workdir, best=best), asked)
     rows = table.to_dict("records")
     lines = [f"{'user':>10}{'item':>10}{'predicted':>11}{'actual':>8}"]
     for row in rows:
@@ -180,15 +187,17 @@ def predict(
 @workdir_argument
 @click.option("--user", help="A raw user id.  [default: the user of the first test row]")
 @click.option("-k", default=10, show_default=True, help="How many items.")
+@best_option
 @json_option
-def recommend(workdir: Path | None, user: str | None, k: int, as_json: bool) -> None:
+def recommend(workdir: Path | None, user: str | None, k: int, best: bool, as_json: bool) -> None:
     """The k best items that a user has not rated yet."""
     if k < 1:
         raise click.BadParameter(f"k must be at least 1, got {k}", param_hint="-k")
     workdir = _existing_run(workdir)
     from trainer.recommend import recommend
+    from trainer.run import load_run
 
-    result = recommend(workdir, user, k=k)
+    result = recommend(load_run(workdir, best=best), user, k=k)
     items = result.items.to_dict("records")
     lines = [
         f"for user {result.user_id}, nothing already rated"

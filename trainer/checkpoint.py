@@ -1,69 +1,204 @@
-"""Checkpoints: model, optimizer and position, restored exactly on any number of replicas."""
+"""Checkpoints: model, optimizer and position, saved while training goes on, restored on any devices."""
 
 from __future__ import annotations
 
-import shutil
+import math
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
+import keras
+import numpy as np
 import tensorflow as tf
 
+from data_pipeline.errors import UserError
+from trainer import checkpoint_files as files
 from trainer.devices import Devices
 from trainer.engine import Engine
 from trainer.workdir import Workdir
 
-MAX_TO_KEEP = 3
+
+@dataclass
+class Position:
+    """Where a run is, beside weights and optimizer.
+
+    Attributes:
+        step: trained steps since the run began.
+        epoch_loss_sum: sum of the losses of the epoch under way, so that its mean survives an interruption.
+        waiting_losses: losses, [n], that are not yet in a point of the loss curve.
+        best_loss, best_step: the lowest validation loss so far, and where it was.
+    """
+
+    step: int = 0
+    epoch_loss_sum: float = 0.0
+    waiting_losses: tuple[float, ...] = ()
+    best_loss: float = math.inf
+    best_step: int = 0
+
+    def tensors(self) -> dict[str, tf.Tensor]:
+        """Each attribute as int64 or float64."""
+        return {f.name: tf.constant(np.asarray(getattr(self, f.name), _DTYPES[f.name])) for f in fields(self)}
+
+
+_DTYPES = {f.name: np.int64 if f.name.endswith("step") else np.float64 for f in fields(Position)}
 
 
 class Checkpoints:
     """Saves and restores a run's state.
 
-    Attributes of the state beside weights and optimizer:
-        step: trained steps since the run began.
-        epoch_loss_sum: sum of the losses of the epoch under way, so that its mean survives an interruption.
+    Only the chief writes: all workers hold the same state, and copying it is no collective. A save copies
+    the state, so that training can go on while a thread writes; before the next copy the write is over, so
+    that there is never more than one.
 
-    Create it inside the strategy's scope.
+    Args:
+        keep: how many of the newest stay. The best on validation stays in `checkpoints/best`, too.
     """
 
-    def __init__(self, workdir: Workdir, engine: Engine, devices: Devices) -> None:
-        self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
-        self.epoch_loss_sum = tf.Variable(0.0, dtype=tf.float64, trainable=False, name="epoch_loss_sum")
-        state = {
-            "model": engine.model,
-            "optimizer": engine.optimizer,
-            "step": self.step,
-            "epoch_loss_sum": self.epoch_loss_sum,
-        }
-        if engine.loss_scale is not None:
-            state["loss_scale"] = engine.loss_scale
-        self._checkpoint = tf.train.Checkpoint(**state)
-        # All workers must take part in a save; what the others write beside the chief is thrown away.
-        self._scratch = None if devices.is_chief else workdir.checkpoints / f".worker-{devices.worker}"
-        self._manager = tf.train.CheckpointManager(
-            self._checkpoint, str(self._scratch or workdir.checkpoints), max_to_keep=MAX_TO_KEEP
-        )
-        self._newest = tf.train.latest_checkpoint(str(workdir.checkpoints))
+    def __init__(self, workdir: Workdir, engine: Engine, devices: Devices, *, keep: int) -> None:
+        self._folder = workdir.checkpoints
+        self._variables = _state_of(engine)
+        self._keep = keep
+        self._writes = devices.is_chief
+        self._restored_step = 0
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._pending: Future[None] | None = None
 
-    def restore(self) -> int:
-        """Restores the newest checkpoint, if there is one; returns the step reached."""
-        if self._newest is not None:
-            self._checkpoint.restore(self._newest).assert_consumed()
-        return int(self.step.numpy())
+    def restore(self, say: Callable[[str], None]) -> Position:
+        """Restores the newest undamaged checkpoint, if there is one.
 
-    def save(self, *, step: int, epoch_loss_sum: float) -> None:
-        """Writes a checkpoint; it replaces none before it is whole."""
-        self.step.assign(step)
-        self.epoch_loss_sum.assign(epoch_loss_sum)
-        self._manager.save(checkpoint_number=step)
-        if self._scratch:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+        Raises:
+            UserError: it is of another model, or all are damaged.
+        """
+        step, position = _restore_newest(self._folder, self._variables, say)
+        if step is None:
+            return Position()
+        self._restored_step = step
+        values = {name: value.tolist() for name, value in position.items()}
+        return Position(**{**values, "waiting_losses": tuple(values["waiting_losses"])})
+
+    def save(self, position: Position) -> None:
+        """Copies the state and has it written; `wait` returns when that is done.
+
+        Raises:
+            SaveError: this or an earlier one could not be written.
+        """
+        if not self._writes:
+            return
+        self.wait()
+        with tf.device("CPU:0"):
+            # Not `read_value` alone: the next block may write into the buffer that it shares.
+            copies = {name: tf.raw_ops.DeepCopy(x=v.read_value()) for name, v in self._variables.items()}
+        copies |= position.tensors()
+        self._pending = self._thread.submit(self._write, position.step, position.best_step, copies)
+
+    def check(self) -> None:
+        """Raises what a write has failed with in the meantime."""
+        if self._pending is not None and self._pending.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Returns when nothing is being written; raises what the write failed with."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def close(self) -> None:
+        """Ends the thread, after what it writes."""
+        self._thread.shutdown()
+
+    def _write(self, step: int, best_step: int, tensors: Mapping[str, tf.Tensor]) -> None:
+        # Newer ones than what was restored are damaged: they would be found, and skipped, at every start.
+        steps = files.steps_in(self._folder)
+        files.remove(self._folder, [other for other in steps if other > max(self._restored_step, 0)])
+        self._restored_step = step
+        files.write(self._folder, step, tensors)
+        if best_step == step:
+            files.link(self._folder, step, best_folder(self._folder))
+        files.remove(self._folder, files.steps_in(self._folder)[: -self._keep])
 
 
-def restore_weights(model: tf.Module, folder: Path) -> int | None:
-    """Restores only the model, for prediction; returns the step, or None where there is no checkpoint."""
-    newest = tf.train.latest_checkpoint(str(folder))
-    if newest is None:
-        return None
-    step = tf.Variable(0, dtype=tf.int64, trainable=False)
-    status = tf.train.Checkpoint(model=model, step=step).restore(newest)
-    status.assert_existing_objects_matched().expect_partial()
-    return int(step.numpy())
+def best_folder(checkpoints: Path) -> Path:
+    """Where the checkpoint with the lowest validation loss is."""
+    return checkpoints / "best"
+
+
+def restore_weights(model: keras.Model, folder: Path, say: Callable[[str], None]) -> int | None:
+    """Restores only the model, for prediction; returns the step, or None where there is no checkpoint.
+
+    Raises:
+        UserError: the newest is of another model, or all are damaged.
+    """
+    return _restore_newest(folder, _named("model", model.variables), say)[0]
+
+
+def _state_of(engine: Engine) -> dict[str, tf.Variable]:
+    """Name in the checkpoint -> variable; names are the same in every process."""
+    state = _named("model", engine.model.variables)
+    # The first part of its variables' paths counts the optimizers made in this process.
+    state |= {
+        f"optimizer/{variable.path.partition('/')[2]}": variable.value
+        for variable in engine.optimizer.variables
+    }
+    if engine.loss_scale is not None:
+        state |= {f"loss_scale/{v.name.partition(':')[0]}": v for v in engine.loss_scale.variables}
+    return state
+
+
+def _named(part: str, variables: list[keras.Variable]) -> dict[str, tf.Variable]:
+    named = {f"{part}/{variable.path}": variable.value for variable in variables}
+    assert len(named) == len(variables), "two variables of one name"
+    return named
+
+
+def _restore_newest(
+    folder: Path, variables: Mapping[str, tf.Variable], say: Callable[[str], None]
+) -> tuple[int | None, dict[str, np.ndarray]]:
+    """Restores the newest undamaged checkpoint; returns its step and its position, by name."""
+    steps = files.steps_in(folder)
+    damaged = ""
+    for step in reversed(steps):
+        prefix = files.prefix_of(folder, step)
+        try:
+            position = _restore(prefix, variables)
+        except UserError:
+            raise
+        except files.DAMAGE:
+            damaged = damaged or str(prefix)
+            continue
+        if damaged:
+            say(f"checkpoint {damaged} is damaged: taking that of step {step} instead")
+        return step, position
+    if damaged:
+        raise UserError(f"{folder}: needs an undamaged checkpoint, got {len(steps)}, all damaged")
+    return None, {}
+
+
+def _restore(prefix: Path, variables: Mapping[str, tf.Variable]) -> dict[str, np.ndarray]:
+    """Assigns as it reads, for tables may be large: after damage an earlier one must overwrite all."""
+    reader = files.read(prefix)
+    there = reader.get_variable_to_shape_map()
+    _require_same_variables(prefix, there, variables)
+    position = {name: reader.get_tensor(name) for name in _DTYPES if name in there}
+    for name, variable in variables.items():
+        variable.assign(reader.get_tensor(name))
+    return position
+
+
+def _require_same_variables(
+    prefix: Path, there: Mapping[str, Any], variables: Mapping[str, tf.Variable]
+) -> None:
+    parts = {name.partition("/")[0] for name in variables}
+    here = {name: list(variable.shape) for name, variable in variables.items()}
+    there = {name: list(shape) for name, shape in there.items() if name.partition("/")[0] in parts}
+    for name in sorted(here.keys() | there.keys()):
+        if here.get(name) != there.get(name):
+            shapes = (
+                f"shape {shape}" if shape is not None else "none"
+                for shape in (there.get(name), here.get(name))
+            )
+            raise UserError(
+                f"{prefix}: is the checkpoint of another model: {name} has {' there and '.join(shapes)} here"
+                "; give another --workdir"
+            )

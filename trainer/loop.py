@@ -13,7 +13,8 @@ import tensorflow as tf
 from data_pipeline.dataset import Columns
 from data_pipeline.order import BatchOrder, Block
 from data_pipeline.pipeline import superbatches
-from trainer.checkpoint import Checkpoints
+from trainer.checkpoint import Checkpoints, Position
+from trainer.config import TrainConfig
 from trainer.curves import Curves
 from trainer.devices import Devices
 from trainer.engine import Engine
@@ -42,10 +43,13 @@ class LoopResult:
     was_stopped: bool
 
 
-def choose_block_steps(order: BatchOrder, steps_per_loop: int) -> int:
-    """K: `steps_per_loop`, or enough for about `AUTO_ROWS_PER_LOOP` rows; at most an epoch's steps."""
-    wanted = steps_per_loop or max(1, AUTO_ROWS_PER_LOOP // order.global_batch_size)
-    return min(wanted, order.steps_per_epoch)
+def choose_block_steps(order: BatchOrder, config: TrainConfig) -> int:
+    """K: `steps_per_loop`, or enough for about `AUTO_ROWS_PER_LOOP` rows.
+
+    At most an epoch's steps, and those between two checkpoints.
+    """
+    wanted = config.steps_per_loop or max(1, AUTO_ROWS_PER_LOOP // order.global_batch_size)
+    return min(wanted, order.steps_per_epoch, config.checkpoint_every_steps or wanted)
 
 
 def run_loop(
@@ -54,44 +58,46 @@ def run_loop(
     columns: Columns,
     order: BatchOrder,
     block_steps: int,
-    epochs: int,
-    log_every_steps: int,
+    config: TrainConfig,
+    last_step: int,
     devices: Devices,
     checkpoints: Checkpoints,
+    position: Position,
     curves: Curves | None,
     progress: TrainProgress,
     callbacks: Sequence[keras.callbacks.Callback],
     evaluate: Callable[[], dict[str, float]],
     stop_request: StopRequest,
 ) -> LoopResult:
-    """Trains from the checkpoints' step to the end of `epochs`, or until asked to stop.
+    """Trains from `position` to `last_step`, or until asked to stop.
 
     Args:
+        last_step: of the run; it may be within an epoch.
         curves: None on workers that do not write.
         evaluate: called at each epoch's end; name -> value on the validation rows, named as Keras callbacks
             know them (`val_loss` …); empty without such rows.
 
     Raises:
-        FloatingPointError: the loss is not finite; names the step.
+        FloatingPointError: the loss is not finite; names step and batch.
+        SaveError: a checkpoint could not be written.
     """
     model = engine.model
-    step = first_step = int(checkpoints.step.numpy())
-    epoch_loss_sum = float(checkpoints.epoch_loss_sum.numpy())
-    last_step = epochs * order.steps_per_epoch
-    blocks = order.blocks(first_step=step, last_step=last_step, block_steps=block_steps)
+    first_step = position.step
+    blocks = order.blocks(first_step=first_step, last_step=last_step, block_steps=block_steps)
     data = iter(_distributed_superbatches(columns, order, blocks, block_steps, devices))
     keras_callbacks = keras.callbacks.CallbackList(
-        list(callbacks), model=model, epochs=epochs, steps=order.steps_per_epoch, verbose=0
+        list(callbacks), model=model, epochs=config.epochs, steps=order.steps_per_epoch, verbose=0
     )
     speed = _Speed(order)
-    loss_curve = _LossCurve(curves, log_every_steps, order.steps_per_epoch) if curves else None
+    due = _SaveDue(config, saved_step=first_step)
+    loss_curve = _LossCurve(curves, config.log_every_steps, order.steps_per_epoch) if curves else None
     stop = False
 
     keras_callbacks.on_train_begin()
     for block in blocks:
         if block.first_step == 0:
-            epoch_loss_sum = 0.0
-        if block.first_step == 0 or step == first_step:
+            position.epoch_loss_sum = 0.0
+        if block.first_step == 0 or position.step == first_step:
             keras_callbacks.on_epoch_begin(block.epoch)
         keras_callbacks.on_train_batch_begin(block.first_step)
 
@@ -100,16 +106,16 @@ def run_loop(
         )
         losses = losses.numpy()[: block.num_steps].astype(np.float64)
         speed.count(block)
-        _require_finite(losses, first_step=step)
+        _require_finite(losses, block, order)
 
-        step += block.num_steps
+        step = position.step = position.step + block.num_steps
         epoch_step = block.first_step + block.num_steps
-        epoch_loss_sum += float(losses.sum())
-        epoch_loss = epoch_loss_sum / epoch_step
+        position.epoch_loss_sum += float(losses.sum())
+        epoch_loss = position.epoch_loss_sum / epoch_step
         keras_callbacks.on_train_batch_end(epoch_step - 1, {"loss": epoch_loss})
         progress.update(step, loss=float(losses.mean()), examples_per_sec=speed.examples_per_sec)
         if loss_curve:
-            loss_curve.add(losses, last_step=step, epoch_step=epoch_step)
+            loss_curve.add(position, losses, epoch_step=epoch_step)
 
         is_epoch_end = epoch_step == order.steps_per_epoch
         if is_epoch_end:
@@ -117,22 +123,31 @@ def run_loop(
             progress.epoch_end(step, logs, examples_per_sec=speed.examples_per_sec)
             if curves:
                 _log_epoch(curves, step, logs, engine.optimizer, speed.examples_per_sec)
+            is_best = _note_best(position, logs)
+            if is_best and callbacks:  # before they can change the weights
+                checkpoints.save(position)
             keras_callbacks.on_epoch_end(block.epoch, logs)
+        checkpoints.check()
         if stop or model.stop_training or step == last_step:
             break
-        if is_epoch_end:
-            checkpoints.save(step=step, epoch_loss_sum=epoch_loss_sum)
+        if is_epoch_end or due.now(step, next_steps=block_steps):
+            if curves:
+                curves.flush()  # before the checkpoint after which these points are not made again
+            checkpoints.save(position)
+            due.saved(step)
         speed.restart()  # evaluating and saving are not training's time
     # The last save comes after the callbacks': one of them may put back the best weights.
     keras_callbacks.on_train_end()
     if curves:
-        curves.flush()  # before the checkpoint after which these points are not made again
+        curves.flush()
     if blocks:
-        checkpoints.save(step=step, epoch_loss_sum=epoch_loss_sum)
+        checkpoints.save(position)
+        checkpoints.wait()
+    step = position.step
     steps_of_last_epoch = (step - 1) % order.steps_per_epoch + 1
     return LoopResult(
         step=step,
-        train_loss=epoch_loss_sum / steps_of_last_epoch,
+        train_loss=position.epoch_loss_sum / steps_of_last_epoch,
         examples_per_sec=speed.examples_per_sec,
         was_stopped=stop and step < last_step,
     )
@@ -156,35 +171,65 @@ def _distributed_superbatches(
     return devices.strategy.distribute_datasets_from_function(local)
 
 
-def _require_finite(losses: np.ndarray, *, first_step: int) -> None:
+def _require_finite(losses: np.ndarray, block: Block, order: BatchOrder) -> None:
     if not np.isfinite(losses).all():
         at = int(np.flatnonzero(~np.isfinite(losses))[0])
+        batch = block.first_step + at + 1
         raise FloatingPointError(
-            f"the loss must be finite, got {losses[at]} at step {first_step + at + 1}; "
+            f"the loss must be finite, got {losses[at]} at step "
+            f"{block.epoch * order.steps_per_epoch + batch} (epoch {block.epoch + 1}, batch {batch} of "
+            f"{order.steps_per_epoch}); "
             "try a lower optimizer.learning_rate"
         )
 
 
-class _LossCurve:
-    """One point for every `log_every_steps` steps of an epoch, and one for what is left at its end.
+def _note_best(position: Position, logs: dict[str, float]) -> bool:
+    """Takes note of an epoch's validation loss; returns whether it is the lowest so far."""
+    is_best = logs.get("val_loss", np.inf) < position.best_loss
+    if is_best:
+        position.best_loss, position.best_step = logs["val_loss"], position.step
+    return is_best
 
-    The first point of a resumed run is a mean over the steps since it was resumed.
-    """
+
+class _SaveDue:
+    """Whether a checkpoint is due within an epoch: after so many steps, or so much time."""
+
+    def __init__(self, config: TrainConfig, *, saved_step: int) -> None:
+        self._every_steps = config.checkpoint_every_steps or np.inf
+        self._every_secs = 60 * config.checkpoint_every_minutes or np.inf
+        self.saved(saved_step)
+
+    def saved(self, step: int) -> None:
+        self._step = step
+        self._at = time.monotonic()
+
+    def now(self, step: int, *, next_steps: int) -> bool:
+        """Before a block: a kill in it must not lose more steps than those between two checkpoints."""
+        too_many = step + next_steps - self._step > self._every_steps
+        return too_many or time.monotonic() - self._at > self._every_secs
+
+
+class _LossCurve:
+    """One point for every `log_every_steps` steps of an epoch, and one for what is left at its end."""
 
     def __init__(self, curves: Curves, log_every_steps: int, steps_per_epoch: int) -> None:
         self._curves = curves
         self._log_every_steps = log_every_steps
         self._steps_per_epoch = steps_per_epoch
-        self._waiting: list[float] = []
 
-    def add(self, losses: np.ndarray, *, last_step: int, epoch_step: int) -> None:
-        """Takes the losses of a block that ends at step `last_step` of the run, `epoch_step` of the epoch."""
+    def add(self, position: Position, losses: np.ndarray, *, epoch_step: int) -> None:
+        """Takes the losses of a block that ends at `position`, at step `epoch_step` of the epoch.
+
+        What is not yet a point waits in the position, so that an interruption changes no point.
+        """
+        waiting = list(position.waiting_losses)
         for to_go in range(len(losses) - 1, -1, -1):
-            self._waiting.append(float(losses[len(losses) - 1 - to_go]))
+            waiting.append(float(losses[len(losses) - 1 - to_go]))
             at = epoch_step - to_go
             if at % self._log_every_steps == 0 or at == self._steps_per_epoch:
-                self._curves.add(last_step - to_go, {"train/loss": float(np.mean(self._waiting))})
-                self._waiting.clear()
+                self._curves.add(position.step - to_go, {"train/loss": float(np.mean(waiting))})
+                waiting.clear()
+        position.waiting_losses = tuple(waiting)
 
 
 def _log_epoch(

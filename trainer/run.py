@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ import keras
 
 from data_pipeline.dataset import PreparedDataset
 from data_pipeline.errors import UserError
-from trainer.checkpoint import restore_weights
+from trainer.checkpoint import best_folder, restore_weights
 from trainer.config import Config
 from trainer.models import build_model
 from trainer.scoring import Scorer
@@ -37,8 +38,8 @@ class Run:
         return Scorer(self.model)
 
 
-def load_run(run: Run | str | Path) -> Run:
-    """Loads the newest checkpoint of a workdir; a loaded run is returned as it is.
+def load_run(run: Run | str | Path, *, best: bool = False) -> Run:
+    """Loads the newest checkpoint of a workdir, or the best on validation; a loaded run is returned as it is.
 
     Raises:
         UserError: no run there, or none with a checkpoint.
@@ -55,7 +56,9 @@ def load_run(run: Run | str | Path) -> Run:
         num_user_rows=len(dataset.user_vocabulary),
         num_item_rows=len(dataset.item_vocabulary),
     )
-    step = restore_weights(model, workdir.checkpoints)
+    folder = best_folder(workdir.checkpoints) if best else workdir.checkpoints
+    step = restore_weights(model, folder, lambda line: print(line, file=sys.stderr))
     if step is None:
-        raise UserError(f"{workdir.path}: holds no checkpoint yet; run `reeltrain train` first")
+        lacks = "no best checkpoint: it needs validation rows" if best else "no checkpoint yet"
+        raise UserError(f"{workdir.path}: holds {lacks}; run `reeltrain train` first")
     return Run(workdir=workdir.path, config=config, dataset=dataset, model=model, step=step)

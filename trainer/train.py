@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import signal
 import sys
@@ -19,11 +20,12 @@ from data_pipeline.order import BatchOrder
 from data_pipeline.prepare import DataConfig, prepare_dataset, read_ratings, resolve_data
 from data_pipeline.ratings import Ratings
 from trainer.checkpoint import Checkpoints
-from trainer.config import Config, make_config
+from trainer.config import Config, TrainConfig, make_config
 from trainer.curves import Curves
 from trainer.devices import Devices, set_up_devices, worker_from_environment
 from trainer.engine import Engine
 from trainer.evaluate import split_errors, validation_logs
+from trainer.lock import locked
 from trainer.loop import choose_block_steps, run_loop
 from trainer.models import build_model
 from trainer.optimizers import make_optimizer
@@ -93,6 +95,7 @@ def train(
     Raises:
         UserError: a mistake in the arguments or the data; nothing was written.
         FloatingPointError: the loss became infinite or NaN.
+        SaveError: a checkpoint could not be written.
     """
     say = _silent if quiet else _say
     worker, num_workers = worker_from_environment()
@@ -113,14 +116,28 @@ def train(
     if worker == 0:
         say(f"data      {described}")
     devices = set_up_devices(config.train)
+    # Of a job's workers the chief alone writes, and holds the lock for all.
+    with locked(folder.path, say) if devices.is_chief else contextlib.nullcontext():
+        return _train(source, config, folder, devices, callbacks=callbacks, quiet=quiet)
 
+
+def _train(
+    source: Path | Ratings,
+    config: Config,
+    folder: Workdir,
+    devices: Devices,
+    *,
+    callbacks: Sequence[keras.callbacks.Callback],
+    quiet: bool,
+) -> TrainResult:
+    say = _silent if quiet else _say
     dataset = _open_or_prepare(source, config, folder, devices)
     order = BatchOrder(
         num_rows=dataset.num_rows("train"),
         global_batch_size=config.train.global_batch_size,
         seed=config.train.seed,
     )
-    block_steps = choose_block_steps(order, config.train.steps_per_loop)
+    block_steps = choose_block_steps(order, config.train)
     if devices.is_chief:
         for line in plan_lines(config, dataset, devices, order, block_steps, folder):
             say(line)
@@ -145,13 +162,15 @@ def train(
         )
         # For callbacks that look at `model.optimizer`; the loop uses nothing else of it.
         model.compile(optimizer=engine.optimizer, auto_scale_loss=False)
-        checkpoints = Checkpoints(folder, engine, devices)
-    first_step = checkpoints.restore()
-    last_step = config.train.epochs * order.steps_per_epoch
+        checkpoints = Checkpoints(folder, engine, devices, keep=config.train.keep_checkpoints)
+    position = checkpoints.restore(say if devices.is_chief else _silent)
+    first_step = position.step
+    last_step = _last_step(config.train, order)
     if first_step > last_step:
         raise UserError(
-            f"train.epochs ({config.train.epochs}: {last_step} steps) must not be less than what "
-            f"{folder.path} is trained already: {first_step} steps"
+            f"train.epochs ({config.train.epochs}) and train.max_steps ({config.train.max_steps}), together "
+            f"{last_step} steps, must not be less than what {folder.path} is trained already: "
+            f"{first_step} steps"
         )
     if devices.is_chief:
         folder.start(config, dataset, precision=devices.precision)
@@ -183,10 +202,11 @@ def train(
                 columns=dataset.columns("train"),
                 order=order,
                 block_steps=block_steps,
-                epochs=config.train.epochs,
-                log_every_steps=config.train.log_every_steps,
+                config=config.train,
+                last_step=last_step,
                 devices=devices,
                 checkpoints=checkpoints,
+                position=position,
                 curves=curves,
                 progress=progress,
                 callbacks=callbacks,
@@ -198,6 +218,7 @@ def train(
                 curves.add(result.step, {f"test/{name}": value for name, value in test.items()})
         finally:
             progress.close()
+            checkpoints.close()
             if curves:
                 curves.close()
     return TrainResult(
@@ -220,6 +241,12 @@ def default_workdir(source: Path | Ratings, config: Config) -> Path:
     name = source.name if isinstance(source, Ratings) else source.resolve().stem
     split = "" if config.data.split == "random" else f"-{config.data.split}"
     return RUNS / f"{name}{split}-{config.recipe}"
+
+
+def _last_step(config: TrainConfig, order: BatchOrder) -> int:
+    """Where training ends, counted from the run's start: after the last epoch, or before it."""
+    whole = config.epochs * order.steps_per_epoch
+    return min(whole, config.max_steps or whole)
 
 
 def _open_or_prepare(
