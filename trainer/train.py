@@ -27,6 +27,7 @@ from trainer.evaluate import split_errors, validation_logs
 from trainer.loop import choose_block_steps, run_loop
 from trainer.models import build_model
 from trainer.optimizers import make_optimizer
+from trainer.peers import watch_peers
 from trainer.plan import plan_lines
 from trainer.progress import TrainProgress
 from trainer.recipes import RECIPES
@@ -82,8 +83,8 @@ def train(
 
     Args:
         data: a ratings file or folder, a prepared dataset, a DataFrame with columns user_id, item_id, rating
-            (and timestamp), or `generated`. None: that of the run in `workdir`, else MovieLens-100K if it can
-            be had, else generated ratings.
+            (and timestamp, weight), or `generated`. None: that of the run in `workdir`, else MovieLens-100K
+            if it can be had, else generated ratings.
         settings: on top of the recipe: {"train.epochs": 3} or ["train.epochs=3"].
         workdir: by default `runs/<data>-<recipe>`.
         callbacks: Keras callbacks; they see `loss` and, with validation rows, `val_loss`, `val_rmse` and
@@ -113,6 +114,7 @@ def train(
     if worker == 0:
         say(f"data      {described}")
     devices = set_up_devices(config.train)
+    peers = watch_peers(folder.path, worker=devices.worker)
 
     dataset = _open_or_prepare(source, config, folder, devices)
     order = BatchOrder(
@@ -173,7 +175,7 @@ def train(
         steps_per_epoch=order.steps_per_epoch,
         quiet=quiet or not devices.is_chief,
     )
-    with stop_on_signal() as stop_request:
+    with peers, stop_on_signal() as stop_request:
         try:
             result = run_loop(
                 engine,
