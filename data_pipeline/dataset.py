@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -29,11 +30,13 @@ class Columns:
     Attributes:
         user_index, item_index: int32 embedding rows, 0 = unknown.
         rating: float32, on the data's own scale.
+        weight: float32, finite and at least 0, how much a row counts in training; None: every row counts 1.
     """
 
     user_index: np.ndarray
     item_index: np.ndarray
     rating: np.ndarray
+    weight: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rating)
@@ -83,13 +86,14 @@ class PreparedDataset:
         return Vocabulary(self.items["item_id"].combine_chunks())
 
     def table(self, split: str) -> pa.Table:
-        """One split with raw ids, indices, rating and timestamp, memory-mapped."""
+        """One split memory-mapped: raw ids, indices, rating and, where there are, timestamp and weight."""
         return _read_table(self.path / f"{split}.arrow")
 
     def columns(self, split: str) -> Columns:
         """One split as NumPy arrays over the memory-mapped file."""
         table = self.table(split)
-        return Columns(**{name: _to_numpy(table[name]) for name in ("user_index", "item_index", "rating")})
+        names = [field.name for field in dataclasses.fields(Columns) if field.name in table.column_names]
+        return Columns(**{name: _to_numpy(table[name]) for name in names})
 
     def titles(self, item_indices: np.ndarray) -> list[str | None]:
         """Titles of known items (indices of at least 1)."""
@@ -210,6 +214,8 @@ def _with_indices(part: pa.Table, users: Vocabulary, items: Vocabulary) -> pa.Ta
     }
     if "timestamp" in part.column_names:
         columns["timestamp"] = part["timestamp"]
+    if "weight" in part.column_names:
+        columns["weight"] = pc.cast(part["weight"], pa.float32())
     return pa.table(columns)
 
 

@@ -34,7 +34,8 @@ def superbatches(
     Returns:
         A dataset of dictionaries, for each block one per local replica in turn, with arrays
         [K, global_batch_size / num_shards]: `user_index`, `item_index` (int32), `rating`, `weight` (float32).
-        Rows that pad an epoch's last batch have weight 0.
+        Weights are the rows' own, 1 where the data has none. Where an epoch's last batch has no row, all four
+        are 0: the unknown user and item, so that padding reads no other id's embedding.
     """
 
     def superbatch(number: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -43,12 +44,16 @@ def superbatches(
             blocks[block], block_steps=block_steps, shard=shards[local_replica], num_shards=num_shards
         )
         there = rows >= 0
-        rows = np.where(there, rows, 0)
+        there_or_first = np.where(there, rows, 0)
+
+        def taken(column: np.ndarray) -> np.ndarray:
+            return np.where(there, column[there_or_first], 0)
+
         return (
-            columns.user_index[rows],
-            columns.item_index[rows],
-            columns.rating[rows],
-            there.astype(np.float32),
+            taken(columns.user_index),
+            taken(columns.item_index),
+            taken(columns.rating),
+            there.astype(np.float32) if columns.weight is None else taken(columns.weight),
         )
 
     shape = (block_steps, order.global_batch_size // num_shards)

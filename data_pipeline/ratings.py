@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from data_pipeline.errors import UserError
 from data_pipeline.lines import Line, csv_lines, tab_separated_lines
+from data_pipeline.values import first_bad_row, row_fault, typed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +27,7 @@ COLUMN_ALIASES = {
     "item_id": ("item_id", "itemid", "item", "movie_id", "movieid", "movie"),
     "rating": ("rating",),
     "timestamp": ("timestamp", "time"),
+    "weight": ("weight",),
 }
 REQUIRED_COLUMNS = ("user_id", "item_id", "rating")
 ML_100K_COLUMNS = ("user_id", "item_id", "rating", "timestamp")
@@ -38,7 +39,8 @@ class Ratings:
 
     Attributes:
         table: columns `user_id`, `item_id` (int64 or string), `rating` (float64, finite) and, where the
-            source has one, `timestamp` (int64, seconds).
+            source has them, `timestamp` (int64, seconds) and `weight` (float64, finite, at least 0: how much
+            the row counts in training).
         name: short name of the source, used for default folder names.
         fingerprint: SHA-256 of the source's bytes.
         users: side table keyed by `user_id`, or None.
@@ -70,13 +72,13 @@ def read_ratings_file(path: Path) -> Ratings:
 
 
 def ratings_from_frame(frame: pd.DataFrame, *, name: str = "frame") -> Ratings:
-    """Takes the ratings of a pandas DataFrame with columns such as user_id, item_id, rating, timestamp."""
+    """Takes the ratings of a pandas DataFrame with columns named as in a CSV (`COLUMN_ALIASES`)."""
     columns = _match_columns([str(column) for column in frame.columns], source=name)
     text = pa.table({column: ids_as_text(frame.iloc[:, position]) for column, position in columns.items()})
-    table = _typed(text)
+    table = typed(text)
     if table is None:
-        row = _first_bad_row(text)
-        raise UserError(f"{name}: row {row}: {_row_fault(text.slice(row, 1))}")
+        row = first_bad_row(text)
+        raise UserError(f"{name}: row {row}: {row_fault(text.slice(row, 1))}")
     if not len(table):
         raise UserError(f"{name}: a ratings table needs rows, got none")
     digest = hashlib.sha256()
@@ -171,85 +173,6 @@ def _require_text(path: Path) -> None:
             raise UserError(f"{path}:{line}: a ratings file is text, got a NUL byte")
 
 
-def _typed(text: pa.Table) -> pa.Table | None:
-    """Casts a table of strings; None when a row breaks a rule (the caller finds it and names it)."""
-    columns = {name: _PARSERS[name](text[name]) for name in text.column_names}
-    return pa.table(columns) if all(column is not None for column in columns.values()) else None
-
-
-def _parse_ids(text: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """int64 where every id is written as an integer is ('7', not '07' or ' 7'), else the strings."""
-    if text.null_count or pc.any(pc.equal(pc.utf8_trim_whitespace(text), "")).as_py():
-        return None
-    try:
-        integers = pc.cast(text, pa.int64())
-    except pa.ArrowInvalid:
-        return text
-    return integers if pc.all(pc.equal(pc.cast(integers, pa.string()), text)).as_py() else text
-
-
-def _parse_ratings(text: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    ratings = _parse_numbers(text)
-    # Training computes with 32 bits, where 1e39 is infinite.
-    return ratings if ratings is not None and _all_below(ratings, float(np.finfo(np.float32).max)) else None
-
-
-def _parse_seconds(text: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    seconds = _parse_numbers(text)
-    if seconds is None or not _all_below(seconds, 2.0**63):
-        return None
-    try:
-        return pc.cast(pc.utf8_trim_whitespace(text), pa.int64())  # exact, which floats are not past 2^53
-    except pa.ArrowInvalid:
-        return pc.cast(pc.floor(seconds), pa.int64(), safe=False)
-
-
-def _parse_numbers(text: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    try:
-        return None if text.null_count else pc.cast(pc.utf8_trim_whitespace(text), pa.float64())
-    except pa.ArrowInvalid:
-        return None
-
-
-def _all_below(numbers: pa.ChunkedArray, limit: float) -> bool:
-    """Whether all magnitudes are below a limit; infinity and NaN never are."""
-    return pc.all(pc.less(pc.abs(numbers), limit), min_count=0).as_py()
-
-
-# Each takes a column of strings and returns None when one of them breaks its rule. Whether a string does
-# must not depend on the others: a bad row is found by halving.
-_PARSERS = {
-    "user_id": _parse_ids,
-    "item_id": _parse_ids,
-    "rating": _parse_ratings,
-    "timestamp": _parse_seconds,
-}
-_RULES = {
-    "user_id": "must not be empty",
-    "item_id": "must not be empty",
-    "rating": "must be a finite number",
-    "timestamp": "must be a finite number of seconds",
-}
-
-
-def _first_bad_row(text: pa.Table) -> int:
-    """The first row of a table that `_typed` refuses, in about two more passes."""
-    first, num_rows = 0, len(text)
-    while num_rows > 1:
-        half = num_rows // 2
-        if _typed(text.slice(first, half)) is None:
-            num_rows = half
-        else:
-            first, num_rows = first + half, num_rows - half
-    return first
-
-
-def _row_fault(row: pa.Table) -> str:
-    """The rule that a table of one bad row breaks, and the value."""
-    name = next(name for name in row.column_names if _PARSERS[name](row[name]) is None)
-    return f"{name} {_RULES[name]}, got {row[name][0].as_py()!r}"
-
-
 def _typed_file(path: Path, text: pa.Table, lines: Iterator[Line]) -> pa.Table:
     """`_typed`, with an error that names file, line and the line's text.
 
@@ -258,11 +181,11 @@ def _typed_file(path: Path, text: pa.Table, lines: Iterator[Line]) -> pa.Table:
     """
     if not len(text):
         raise UserError(f"{path}: a ratings file needs rows, got none")
-    table = _typed(text)
+    table = typed(text)
     if table is None:
-        row = _first_bad_row(text)
+        row = first_bad_row(text)
         line = next(itertools.islice(lines, row, None))
-        raise UserError(f"{path}:{line.number}: {_row_fault(text.slice(row, 1))}: {line.shown}")
+        raise UserError(f"{path}:{line.number}: {row_fault(text.slice(row, 1))}: {line.shown}")
     return table
 
 

@@ -223,11 +223,20 @@ def launch() -> None:
 @launch.command("local", context_settings={"ignore_unknown_options": True})
 @click.option("--workers", type=click.IntRange(min=1), required=True, help="How many processes.")
 @click.option(
+    "--restarts",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="How often all are started again, from the newest checkpoint, when one dies or fails.",
+)
+@click.option(
     "--log-dir", type=AS_PATH, help="For worker-<i>.log.  [default: <--workdir>/logs, or runs/logs]"
 )
 @json_option
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def launch_local(workers: int, log_dir: Path | None, as_json: bool, arguments: tuple[str, ...]) -> None:
+def launch_local(
+    workers: int, restarts: int, log_dir: Path | None, as_json: bool, arguments: tuple[str, ...]
+) -> None:
     """Runs `reeltrain train ...` in several worker processes on this machine.
 
     \b
@@ -240,11 +249,13 @@ def launch_local(workers: int, log_dir: Path | None, as_json: bool, arguments: t
     log_dir = log_dir or _workdir_of(arguments) / "logs"
     print(f"launch    {workers} worker(s); what each prints is in {log_dir}", file=sys.stderr, flush=True)
     as_json = as_json or "--json" in arguments
-    result = run_workers(workers, [*arguments, *(["--json"] if as_json else [])], log_dir=log_dir)
+    arguments = (*arguments, *(["--json"] if as_json else []))
+    result = run_workers(workers, list(arguments), log_dir=log_dir, restarts=restarts)
     lines = result.chief_stdout.splitlines()
     fields = {
         "workers": workers,
         "exit_statuses": result.exit_statuses,
+        "restarts": result.restarts,
         "log_dir": str(log_dir),
         "result": json.loads(lines[-1]) if as_json and lines else None,
     }

@@ -13,16 +13,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
-# After SIGTERM a worker saves a checkpoint; then it is killed.
+# After SIGTERM a worker saves a checkpoint; then it is killed. Where one failed the others cannot save: all
+# must agree on the step at which they do.
 GRACE_SECS = 30.0
+GRACE_AFTER_FAILURE_SECS = 5.0
 POLL_SECS = 0.1
 # Of a worker that saved and stopped on request.
 STOPPED_STATUSES = (128 + signal.SIGTERM, 128 + signal.SIGINT)
+USER_MISTAKE_STATUS = 2
 _PR_SET_PDEATHSIG = 1
 
 
@@ -34,11 +37,20 @@ class LaunchResult:
         exit_statuses: one a worker, the shell's way (128 + N for signal N).
         first_failed: the worker that failed first, or None. The others were ended because of it.
         chief_stdout: what worker 0 printed on stdout.
+        was_asked: whether SIGINT or SIGTERM asked the launcher to stop.
+        restarts: how often the job was started again before.
     """
 
     exit_statuses: list[int]
     first_failed: int | None
     chief_stdout: str
+    was_asked: bool = False
+    restarts: int = 0
+
+    @property
+    def is_worth_a_restart(self) -> bool:
+        """Whether a worker died or failed; not the user's mistake, which it would make again, and no stop."""
+        return not self.was_asked and self.exit_status not in (0, USER_MISTAKE_STATUS, *STOPPED_STATUSES)
 
     @property
     def exit_status(self) -> int:
@@ -46,14 +58,33 @@ class LaunchResult:
         return 0 if self.first_failed is None else self.exit_statuses[self.first_failed]
 
 
-def run_workers(num_workers: int, arguments: list[str], *, log_dir: Path) -> LaunchResult:
+def run_workers(num_workers: int, arguments: list[str], *, log_dir: Path, restarts: int = 0) -> LaunchResult:
     """Runs `reeltrain ARGUMENTS` in `num_workers` processes until all end; the first failure ends all.
 
     The chief's stderr is shown as it comes; each worker's output is kept in `log_dir`/worker-<i>.log. SIGINT
     and SIGTERM are handed on, so that the workers save and stop. No process is left behind, even if this one
     is killed.
+
+    Args:
+        restarts: how often at most all are started again after one died or failed; the same command continues
+            from the newest checkpoint. Said on stderr.
     """
     log_dir.mkdir(parents=True, exist_ok=True)
+    attempt = 0
+    while True:
+        result = replace(_run_once(num_workers, arguments, log_dir=log_dir), restarts=attempt)
+        if attempt == restarts or not result.is_worth_a_restart:
+            return result
+        attempt += 1
+        print(
+            f"launch    worker {result.first_failed} ended with status {result.exit_status}: all are started "
+            f"again from the newest checkpoint, restart {attempt} of {restarts}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _run_once(num_workers: int, arguments: list[str], *, log_dir: Path) -> LaunchResult:
     addresses = [f"127.0.0.1:{port}" for port in free_ports(num_workers)]
     with contextlib.ExitStack() as stack:
         logs = [stack.enter_context((log_dir / f"worker-{i}.log").open("ab")) for i in range(num_workers)]
@@ -79,6 +110,7 @@ def run_workers(num_workers: int, arguments: list[str], *, log_dir: Path) -> Lau
         exit_statuses=[_shell_status(worker.returncode) for worker in workers],
         first_failed=first_failed,
         chief_stdout=b"".join(chief_stdout).decode(errors="replace"),
+        was_asked=were_asked.is_set(),
     )
 
 
@@ -143,14 +175,14 @@ def _wait(workers: list[subprocess.Popen]) -> int | None:
 
 
 def _end(workers: list[subprocess.Popen], *, were_asked: bool) -> None:
-    """Ends those still running: SIGTERM, time to save, SIGKILL.
+    """Ends those still running: SIGTERM, some time, SIGKILL.
 
     Workers that were asked already get no second signal: it would cut their saving short.
     """
     for worker in workers:
         if worker.poll() is None and not were_asked:
             worker.terminate()
-    deadline = time.monotonic() + GRACE_SECS
+    deadline = time.monotonic() + (GRACE_SECS if were_asked else GRACE_AFTER_FAILURE_SECS)
     for worker in workers:
         try:
             worker.wait(max(0.0, deadline - time.monotonic()))

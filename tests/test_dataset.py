@@ -58,6 +58,35 @@ def test_ids_that_only_test_rows_have_are_unknown(tmp_path):
     assert sorted(dataset.columns("train").item_index.tolist()) == list(range(1, 81))
 
 
+def test_every_row_keeps_its_weight_through_the_split(tmp_path):
+    rng = np.random.default_rng(5)
+    frame = pd.DataFrame(
+        {
+            "user_id": rng.integers(0, 20, 200),
+            "item_id": range(200),
+            "rating": rng.integers(1, 6, 200),
+            "weight": rng.exponential(size=200) * (rng.random(200) < 0.8),
+        }
+    )
+    dataset = prepare_dataset(
+        ratings_from_frame(frame), None, DataConfig(validation_fraction=0.1), tmp_path / "prepared"
+    )
+    weight_of = dict(zip(frame["item_id"], frame["weight"].astype(np.float32), strict=True))
+    seen = 0
+    for split in SPLITS:
+        weight = dataset.columns(split).weight
+        assert weight.dtype == np.float32
+        items = dataset.table(split)["item_id"].to_pylist()
+        assert weight.tolist() == [weight_of[item] for item in items]
+        seen += len(weight)
+    assert seen == 200
+
+
+def test_without_a_weight_column_there_are_no_weights(prepared):
+    assert all(prepared.columns(split).weight is None for split in SPLITS)
+    assert "weight" not in prepared.table("train").column_names
+
+
 def test_columns_are_views_of_the_mapped_file(prepared):
     before = pa.total_allocated_bytes()
     columns = prepared.columns("train")

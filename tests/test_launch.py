@@ -1,4 +1,4 @@
-"""Several worker processes: the first failure ends all, signals reach all, none is left behind."""
+"""Several worker processes: the first failure ends all, or restarts all; signals reach all; none is left."""
 
 import json
 import os
@@ -26,9 +26,9 @@ def dataset(tmp_path_factory):
     return runs.prepare_generated(tmp_path_factory.mktemp("launch") / "dataset", num_train=40 * 32)
 
 
-def start_workers(dataset, workdir):
-    command = runs.train_command(dataset, workdir, SETTINGS)
-    command[3:3] = ["launch", "local", "--workers", "2", "--"]
+def start_workers(dataset, workdir, *, restarts=0, settings=SETTINGS):
+    command = runs.train_command(dataset, workdir, settings)
+    command[3:3] = ["launch", "local", "--workers", "2", "--restarts", str(restarts), "--"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -44,7 +44,12 @@ def worker_process(workdir, index):
 
 
 def has_checkpoint(workdir):
-    return lambda: any(workdir.glob("checkpoints/ckpt-*.index"))
+    return lambda: newest_checkpoint(workdir) > 0
+
+
+def newest_checkpoint(workdir):
+    """Its step; 0 where there is none."""
+    return max((int(path.stem[5:]) for path in workdir.glob("checkpoints/ckpt-*.index")), default=0)
 
 
 def test_sigterm_saves_on_all_workers_and_leaves_no_process(dataset, tmp_path):
@@ -63,13 +68,14 @@ def test_sigterm_saves_on_all_workers_and_leaves_no_process(dataset, tmp_path):
 
 def test_sigterm_to_one_worker_alone_stops_all_as_stopped(dataset, tmp_path):
     workdir = tmp_path / "run"
-    launcher = start_workers(dataset, workdir)
+    launcher = start_workers(dataset, workdir, restarts=1)
     runs.wait_until(has_checkpoint(workdir))
     os.kill(worker_process(workdir, 1), signal.SIGTERM)
     stdout, stderr = launcher.communicate(timeout=90)
     assert launcher.returncode == 128 + signal.SIGTERM, stderr
     result = json.loads(stdout.splitlines()[-1])
     assert result["exit_statuses"] == [143, 143]
+    assert result["restarts"] == 0
     assert result["result"]["test_rmse"] is None
     assert result["result"]["step"] == max(runs.losses(workdir))
 
@@ -85,6 +91,39 @@ def test_a_killed_worker_ends_the_job(dataset, tmp_path):
     assert runs.processes_with(str(workdir)) == []
 
 
+def test_killed_workers_are_started_again_and_the_run_ends_as_if_none_had_been(dataset, tmp_path):
+    settings = {**SETTINGS, "train.epochs": 25, "train.precision": "float64"}
+    workdir = tmp_path / "run"
+    launcher = start_workers(dataset, workdir, restarts=2, settings=settings)
+    for victim in (1, 0):
+        before = newest_checkpoint(workdir)
+        runs.wait_until(lambda before=before: newest_checkpoint(workdir) > before, timeout_secs=90)
+        os.kill(worker_process(workdir, victim), signal.SIGKILL)
+    stdout, stderr = launcher.communicate(timeout=180)
+    assert launcher.returncode == 0, stderr
+    told = [line for line in stderr.splitlines() if "started again" in line]
+    assert [line.split(":")[0] for line in told] == [
+        "launch    worker 1 ended with status 137",
+        "launch    worker 0 ended with status 137",
+    ]
+    assert [line[-6:] for line in told] == ["1 of 2", "2 of 2"]
+    result = json.loads(stdout.splitlines()[-1])
+    assert (result["restarts"], result["exit_statuses"]) == (2, [0, 0])
+
+    whole = runs.train(dataset, tmp_path / "whole", settings, workers=2)
+    assert result["result"]["step"] == whole["step"] == 25 * 40
+    for read in (runs.losses, runs.weights):
+        assert runs.largest_difference(read(workdir), read(tmp_path / "whole")) <= 1e-10
+
+
+def test_after_the_last_restart_the_failure_stands(dataset, tmp_path):
+    fails = ["train", str(dataset), "--workdir", str(tmp_path / ("x" * 300))]  # longer than a name may be
+    result = run_workers(2, fails, log_dir=tmp_path / "logs", restarts=1)
+    assert (result.exit_status, result.restarts) == (1, 1)
+    logs = [(tmp_path / "logs" / f"worker-{index}.log").read_text() for index in (0, 1)]
+    assert max(log.count("File name too long") for log in logs) == 2, logs
+
+
 def test_a_killed_launcher_leaves_no_worker(dataset, tmp_path):
     workdir = tmp_path / "run"
     launcher = start_workers(dataset, workdir)
@@ -94,9 +133,9 @@ def test_a_killed_launcher_leaves_no_worker(dataset, tmp_path):
     runs.wait_until(lambda: runs.processes_with(str(workdir)) == [], timeout_secs=30)
 
 
-def test_a_workers_mistake_is_the_jobs_exit_status(tmp_path):
-    result = run_workers(2, ["train", str(tmp_path / "nowhere")], log_dir=tmp_path / "logs")
-    assert result.exit_status == 2
+def test_a_workers_mistake_is_the_jobs_exit_status_and_not_tried_again(tmp_path):
+    result = run_workers(2, ["train", str(tmp_path / "nowhere")], log_dir=tmp_path / "logs", restarts=3)
+    assert (result.exit_status, result.restarts) == (2, 0)
     assert "no such file or folder" in (tmp_path / "logs" / f"worker-{result.first_failed}.log").read_text()
 
 

@@ -1,4 +1,4 @@
-"""The input pipeline: superbatches hold the rows that the order says, padded with weight 0."""
+"""The input pipeline: superbatches hold the rows of the order with their weights, padded with zeros."""
 
 import numpy as np
 import pytest
@@ -12,21 +12,22 @@ from data_pipeline.pipeline import superbatches
 NAMES = {"user_index", "item_index", "rating", "weight"}
 
 
-def columns_of(num_rows):
+def columns_of(num_rows, weight=None):
     """Every value tells its row."""
     rows = np.arange(num_rows)
     return Columns(
         user_index=(rows + 1).astype(np.int32),
         item_index=(rows * 3 + 1).astype(np.int32),
-        rating=(rows / 4).astype(np.float32),
+        rating=(rows / 4 + 1).astype(np.float32),
+        weight=weight,
     )
 
 
-def elements(order, *, first_step=0, last_step, block_steps, shards=range(1), num_shards=1):
+def elements(order, *, first_step=0, last_step, block_steps, shards=range(1), num_shards=1, weight=None):
     """The superbatches as dictionaries of NumPy arrays."""
     blocks = order.blocks(first_step=first_step, last_step=last_step, block_steps=block_steps)
     data = superbatches(
-        columns_of(order.num_rows),
+        columns_of(order.num_rows, weight),
         order,
         blocks,
         block_steps=block_steps,
@@ -37,13 +38,14 @@ def elements(order, *, first_step=0, last_step, block_steps, shards=range(1), nu
 
 
 def rows_of(element):
-    """[K, batch] row numbers, read back from the values; -1 where the weight is 0."""
-    there = element["weight"] == 1
-    assert ((element["weight"] == 0) | there).all()
-    rows = element["user_index"] - 1
-    np.testing.assert_array_equal(element["item_index"], rows * 3 + 1)
-    np.testing.assert_array_equal(element["rating"], (rows / 4).astype(np.float32))
-    return np.where(there, rows, -1)
+    """[K, batch] row numbers, read back from the values; -1 for padding, which is all zeros."""
+    there = element["user_index"] > 0
+    assert set(element) == NAMES
+    assert all((values[~there] == 0).all() for values in element.values())
+    rows = np.where(there, element["user_index"] - 1, -1)
+    np.testing.assert_array_equal(element["item_index"][there], rows[there] * 3 + 1)
+    np.testing.assert_array_equal(element["rating"][there], (rows[there] / 4 + 1).astype(np.float32))
+    return rows
 
 
 @settings(max_examples=15)
@@ -109,8 +111,50 @@ def test_all_replicas_together_read_what_one_device_reads(num_shards, num_worker
         np.testing.assert_array_equal(ours, expected)
 
 
-def test_padding_is_weight_0_and_a_valid_row():
+def test_padding_is_the_unknown_user_and_item_with_rating_and_weight_0():
     order = BatchOrder(num_rows=5, global_batch_size=4, seed=0)
     (element,) = elements(order, last_step=2, block_steps=3)
-    assert element["weight"].tolist() == [[1, 1, 1, 1], [1, 0, 0, 0], [0, 0, 0, 0]]
-    assert set(np.unique(element["user_index"]).tolist()) <= {1, 2, 3, 4, 5}
+    there = [[1, 1, 1, 1], [1, 0, 0, 0], [0, 0, 0, 0]]
+    assert element["weight"].tolist() == there
+    for name in NAMES:
+        assert (element[name] != 0).tolist() == np.array(there, bool).tolist(), name
+
+
+@settings(max_examples=15)
+@given(
+    weights=st.lists(st.floats(0, 2.0**100, width=32), min_size=1, max_size=40),
+    batch=st.integers(1, 6),
+    block_steps=st.integers(1, 4),
+    num_shards=st.integers(1, 3),
+)
+def test_every_row_comes_with_its_own_weight_on_any_number_of_replicas(
+    weights, batch, block_steps, num_shards
+):
+    weight = np.array(weights, np.float32)
+    order = BatchOrder(num_rows=len(weight), global_batch_size=batch * num_shards, seed=2)
+    read = elements(
+        order,
+        last_step=order.steps_per_epoch,
+        block_steps=block_steps,
+        shards=range(num_shards),
+        num_shards=num_shards,
+        weight=weight,
+    )
+    rows = np.concatenate([rows_of(element).ravel() for element in read])
+    assert sorted(rows[rows >= 0].tolist()) == list(range(len(weight)))
+    found = np.concatenate([element["weight"].ravel() for element in read])
+    np.testing.assert_array_equal(found, np.where(rows >= 0, weight[rows], 0))
+
+
+@settings(max_examples=10)
+@given(counts=st.lists(st.integers(0, 4), min_size=1, max_size=30), batch=st.integers(1, 8))
+def test_an_integer_weight_sums_to_what_that_many_copies_of_the_row_sum_to(counts, batch):
+    """Over an epoch: sum of w, sum of w * rating; both are whole quarters, so exact."""
+    rows = np.arange(len(counts))
+    order = BatchOrder(num_rows=len(counts), global_batch_size=batch, seed=4)
+    read = elements(
+        order, last_step=order.steps_per_epoch, block_steps=2, weight=np.array(counts, np.float32)
+    )
+    copies = (np.repeat(rows, counts) / 4 + 1).astype(np.float32)
+    assert sum(element["weight"].sum() for element in read) == len(copies)
+    assert sum((element["weight"] * element["rating"]).sum() for element in read) == copies.sum()

@@ -14,6 +14,7 @@ from data_pipeline.errors import UserError
 from data_pipeline.ratings import ratings_from_frame, read_ratings_file
 
 HEADER = "user_id,item_id,rating,timestamp\n"
+WEIGHTED = "user_id,item_id,rating,weight\n"
 PLAIN = HEADER + "1,10,3,100\n2,20,4.5,200\n"
 
 
@@ -79,6 +80,13 @@ def test_these_files_hold_the_same_ratings(tmp_path, same):
 def test_tab_separated_files_hold_the_same_ratings(tmp_path, content):
     expected = {"user_id": [1, 2], "item_id": [10, 20], "rating": [3.0, 4.5], "timestamp": [100, 200]}
     assert read(tmp_path, content, "u.data").to_pydict() == expected
+
+
+@pytest.mark.parametrize("name", ["ratings.csv", "ratings.tsv"])
+def test_a_weight_column_is_read(tmp_path, name):
+    content = WEIGHTED + "1,10,3,0\n2,20,4, 2.5\n3,20,4,1e3\n"
+    table = read(tmp_path, content.replace(",", "\t") if name.endswith("tsv") else content, name)
+    assert table["weight"].to_pylist() == [0.0, 2.5, 1000.0]
 
 
 def test_tab_separated_files_have_no_quotes(tmp_path):
@@ -167,6 +175,22 @@ def test_whole_timestamps_stay_exact_past_float_precision(tmp_path):
             HEADER + "1,2,3,9223372036854775808\n",
             "ratings.csv:2: timestamp must be a finite number of seconds, got '9223372036854775808': "
             "'1,2,3,9223372036854775808'",
+        ),
+        (
+            WEIGHTED + "1,2,3,0\n1,2,3,-0.5\n",
+            "ratings.csv:3: weight must be a finite number of at least 0, got '-0.5': '1,2,3,-0.5'",
+        ),
+        (
+            WEIGHTED + "1,2,3,\n",
+            "ratings.csv:2: weight must be a finite number of at least 0, got '': '1,2,3,'",
+        ),
+        (
+            WEIGHTED + "1,2,3,nan\n",
+            "ratings.csv:2: weight must be a finite number of at least 0, got 'nan': '1,2,3,nan'",
+        ),
+        (
+            WEIGHTED + "1,2,3,1e39\n",
+            "ratings.csv:2: weight must be a finite number of at least 0, got '1e39': '1,2,3,1e39'",
         ),
         # A quoted field that holds a line end counts its lines; the row is named by its first.
         (
@@ -305,7 +329,7 @@ def test_a_frame_with_ids_that_no_integer_column_holds_gives_strings(ids):
 
 
 def test_a_frame_and_its_csv_hold_the_same_ratings(tmp_path):
-    frame = FRAME.assign(timestamp=[5, 6, 7], note=["a", None, "c"])
+    frame = FRAME.assign(timestamp=[5, 6, 7], weight=[0, 0.25, 3], note=["a", None, "c"])
     frame.to_csv(tmp_path / "ratings.csv", index=False)
     assert ratings_from_frame(frame).table.equals(read_ratings_file(tmp_path / "ratings.csv").table)
 
@@ -319,6 +343,7 @@ def test_a_frame_and_its_csv_hold_the_same_ratings(tmp_path):
         ("user_id", [1.0, np.nan, 3.0], "frame: row 1: user_id must not be empty, got None"),
         ("user_id", ["a", "b", None], "frame: row 2: user_id must not be empty, got None"),
         ("user_id", [7, None, "b"], "frame: row 1: user_id must not be empty, got None"),
+        ("weight", [1, -1, 0], "frame: row 1: weight must be a finite number of at least 0, got '-1'"),
         ("item_id", ["a", " ", "b"], "frame: row 1: item_id must not be empty, got ' '"),
     ],
 )

@@ -102,7 +102,7 @@ def run_loop(
         keras_callbacks.on_train_batch_begin(block.first_step)
 
         losses, stop = engine.train_block(
-            next(data), block.num_steps, first_step=step, stop=stop_request.signum is not None
+            next(data), block.num_steps, first_step=position.step, stop=stop_request.signum is not None
         )
         losses = losses.numpy()[: block.num_steps].astype(np.float64)
         speed.count(block)

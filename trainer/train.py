@@ -17,7 +17,6 @@ import tensorflow as tf
 from data_pipeline.dataset import MANIFEST, PreparedDataset, open_dataset
 from data_pipeline.errors import UserError
 from data_pipeline.order import BatchOrder
-from data_pipeline.prepare import DataConfig, prepare_dataset, read_ratings, resolve_data
 from data_pipeline.ratings import Ratings
 from trainer.checkpoint import Checkpoints
 from trainer.config import Config, TrainConfig, make_config
@@ -29,13 +28,15 @@ from trainer.lock import locked
 from trainer.loop import choose_block_steps, run_loop
 from trainer.models import build_model
 from trainer.optimizers import make_optimizer
+from trainer.peers import watch_peers
 from trainer.plan import plan_lines
 from trainer.progress import TrainProgress
 from trainer.recipes import RECIPES
 from trainer.run import Run
 from trainer.scoring import Scorer
 from trainer.signals import stop_on_signal
-from trainer.workdir import RUNS, Workdir, wait_for_chief
+from trainer.source import default_workdir, find_source, open_or_prepare, with_split_of
+from trainer.workdir import Workdir
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,8 +85,8 @@ def train(
 
     Args:
         data: a ratings file or folder, a prepared dataset, a DataFrame with columns user_id, item_id, rating
-            (and timestamp), or `generated`. None: that of the run in `workdir`, else MovieLens-100K if it can
-            be had, else generated ratings.
+            (and timestamp, weight), or `generated`. None: that of the run in `workdir`, else MovieLens-100K
+            if it can be had, else generated ratings.
         settings: on top of the recipe: {"train.epochs": 3} or ["train.epochs=3"].
         workdir: by default `runs/<data>-<recipe>`.
         callbacks: Keras callbacks; they see `loss` and, with validation rows, `val_loss`, `val_rmse` and
@@ -108,9 +109,9 @@ def train(
         if not any(setting.startswith("data.") for setting in settings):
             config = dataclasses.replace(config, data=began.data)
     else:
-        source, described = _find_source(data, num_workers)
+        source, described = find_source(data, num_workers)
         if isinstance(source, Path) and (source / MANIFEST).is_file():
-            config = _with_split_of(open_dataset(source), config, settings)
+            config = with_split_of(open_dataset(source), config, settings)
     folder = Workdir(Path(workdir) if workdir else default_workdir(source, config))
     folder.require_usable()
     if worker == 0:
@@ -131,7 +132,8 @@ def _train(
     quiet: bool,
 ) -> TrainResult:
     say = _silent if quiet else _say
-    dataset = _open_or_prepare(source, config, folder, devices)
+    peers = watch_peers(folder.path, worker=devices.worker)
+    dataset = open_or_prepare(source, config, folder, devices)
     order = BatchOrder(
         num_rows=dataset.num_rows("train"),
         global_batch_size=config.train.global_batch_size,
@@ -195,7 +197,7 @@ def _train(
         steps_per_epoch=order.steps_per_epoch,
         quiet=quiet or not devices.is_chief,
     )
-    with stop_on_signal() as stop_request:
+    with peers, stop_on_signal() as stop_request:
         try:
             result = run_loop(
                 engine,
@@ -236,71 +238,10 @@ def _train(
     )
 
 
-def default_workdir(source: Path | Ratings, config: Config) -> Path:
-    """`runs/<data>-<recipe>`, so that another command with the same data and recipe continues the run."""
-    name = source.name if isinstance(source, Ratings) else source.resolve().stem
-    split = "" if config.data.split == "random" else f"-{config.data.split}"
-    return RUNS / f"{name}{split}-{config.recipe}"
-
-
 def _last_step(config: TrainConfig, order: BatchOrder) -> int:
     """Where training ends, counted from the run's start: after the last epoch, or before it."""
     whole = config.epochs * order.steps_per_epoch
     return min(whole, config.max_steps or whole)
-
-
-def _open_or_prepare(
-    source: Path | Ratings, config: Config, folder: Workdir, devices: Devices
-) -> PreparedDataset:
-    """The run's dataset; the chief prepares it and begins the workdir, the others wait for that."""
-    if not devices.is_chief:
-        wait_for_chief(folder)
-        return folder.read()[1]
-    if isinstance(source, Path) and (source / MANIFEST).is_file():
-        dataset = open_dataset(source)
-        if folder.is_started():
-            folder.require_same_run(config, fingerprint=dataset.fingerprint, precision=devices.precision)
-            return folder.read()[1]
-    else:
-        ratings, test = read_ratings(source, config.data)
-        if folder.is_started():
-            folder.require_same_run(config, fingerprint=ratings.fingerprint, precision=devices.precision)
-            return folder.read()[1]
-        if (folder.dataset / MANIFEST).is_file():
-            # Of a run that was killed before it began, or prepared there beforehand.
-            dataset = open_dataset(folder.dataset)
-            found = (dataset.manifest["source_fingerprint"], dataset.manifest["split"])
-            if found != (ratings.fingerprint, dataclasses.asdict(config.data)):
-                raise UserError(
-                    f"{folder.dataset}: holds other data or another split; give another --workdir"
-                )
-        else:
-            dataset = prepare_dataset(ratings, test, config.data, folder.dataset)
-    folder.start(config, dataset, precision=devices.precision)
-    return dataset
-
-
-def _find_source(
-    data: str | Path | Ratings | PreparedDataset | pd.DataFrame | None, num_workers: int
-) -> tuple[Path | Ratings, str]:
-    """Where the ratings are, and one line that says so."""
-    if isinstance(data, Ratings):
-        return data, data.name
-    if isinstance(data, PreparedDataset):
-        return data.path, str(data.path)
-    if data is None and num_workers > 1:
-        raise UserError(
-            f"DATA must be given where several workers train, got none with {num_workers} workers"
-        )
-    return resolve_data(data)
-
-
-def _with_split_of(dataset: PreparedDataset, config: Config, settings: list[str]) -> Config:
-    """The configuration with the split that a prepared dataset already has."""
-    for setting in settings:
-        if setting.startswith("data."):
-            raise UserError(f"{dataset.path} is prepared, its split is fixed: {setting!r} has no effect")
-    return dataclasses.replace(config, data=DataConfig(**dataset.manifest["split"]))
 
 
 def _as_settings(settings: Mapping[str, object] | Iterable[str]) -> list[str]:
