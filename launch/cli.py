@@ -7,22 +7,22 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
-# TensorFlow takes seconds to import: each verb imports what it needs, after its arguments were checked.
+from launch.options import (
+    AS_PATH,
+    best_option,
+    data_argument,
+    json_option,
+    print_result,
+    recipe_option,
+    settings_option,
+    workdir_argument,
+)
+from launch.verify import verify
 
-AS_PATH = click.Path(path_type=Path)
-data_argument = click.argument("data", required=False)
-workdir_argument = click.argument("workdir", required=False, type=AS_PATH)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-best_option = click.option(
-    "--best", is_flag=True, help="Take the checkpoint with the lowest validation loss, not the newest."
-)
-settings_option = click.option(
-    "--set", "settings", multiple=True, metavar="PART.KEY=VALUE", help="Change a setting; may be repeated."
-)
+# TensorFlow takes seconds to import: each verb imports what it needs, after its arguments were checked.
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -66,13 +66,13 @@ def prepare(data: str | None, out: Path, settings: tuple[str, ...], as_json: boo
     text = f"{manifest['rows']:,} ratings, {manifest['users']:,} users, {manifest['items']:,} items: {splits}"
     if manifest["rmse_floor"] is not None:
         text += f"\nplanted noise: no model can reach a test RMSE much below {manifest['rmse_floor']:.4f}"
-    _print(result, f"{text}\nprepared dataset: {out}", as_json)
+    print_result(result, f"{text}\nprepared dataset: {out}", as_json)
 
 
 @cli.command()
 @data_argument
 @click.option("--workdir", type=AS_PATH, help="Where the run is kept.  [default: runs/<data>-<recipe>]")
-@click.option("--recipe", default="article", show_default=True, help="Named settings to start from.")
+@recipe_option
 @settings_option
 @json_option
 def train(
@@ -117,7 +117,7 @@ def train(
         )
     else:
         text = f"stopped at step {result.step}, checkpoint saved; the same command continues"
-    _print(fields, text, as_json)
+    print_result(fields, text, as_json)
     if result.stopped_by is not None:
         sys.exit(128 + result.stopped_by)
 
@@ -145,7 +145,7 @@ def evaluate(workdir: Path | None, best: bool, as_json: bool) -> None:
         "baselines": result.baselines,
         "protocol": result.protocol,
     }
-    _print(fields, "\n".join(lines), as_json)
+    print_result(fields, "\n".join(lines), as_json)
 
 
 @cli.command()
@@ -180,7 +180,7 @@ def predict(
         unknown = [what for what in ("user", "item") if not row[f"known_{what}"]]
         note = f"  unknown {' and '.join(unknown)}" if unknown else ""
         lines.append(f"{row['user_id']!s:>10}{row['item_id']!s:>10}{row['predicted']:11.2f}{actual:>8}{note}")
-    _print({"workdir": str(workdir), "predictions": rows}, "\n".join(lines), as_json)
+    print_result({"workdir": str(workdir), "predictions": rows}, "\n".join(lines), as_json)
 
 
 @cli.command()
@@ -212,7 +212,10 @@ def recommend(workdir: Path | None, user: str | None, k: int, best: bool, as_jso
         "known_user": result.known_user,
         "items": items,
     }
-    _print(fields, "\n".join(lines), as_json)
+    print_result(fields, "\n".join(lines), as_json)
+
+
+cli.add_command(verify)
 
 
 @cli.group()
@@ -259,7 +262,7 @@ def launch_local(
         "log_dir": str(log_dir),
         "result": json.loads(lines[-1]) if as_json and lines else None,
     }
-    _print(fields, "\n".join(lines), as_json)
+    print_result(fields, "\n".join(lines), as_json)
     if result.first_failed is not None:
         log = log_dir / f"worker-{result.first_failed}.log"
         ended = f"worker {result.first_failed} ended with status {result.exit_status}; see {log}"
@@ -295,7 +298,3 @@ def _existing_run(workdir: Path | None) -> Path:
         print(f"run       {workdir} (the newest)", file=sys.stderr)
     Workdir(workdir).read()
     return workdir
-
-
-def _print(fields: dict[str, Any], text: str, as_json: bool) -> None:
-    print(json.dumps(fields, allow_nan=False) if as_json else text)

@@ -39,9 +39,11 @@ def train_command(data: Path, workdir: Path, settings: dict[str, object]) -> lis
     return [sys.executable, "-m", "launch.main", "train", *arguments]
 
 
-def train(data: Path, workdir: Path, settings: dict[str, object], *, workers: int = 1) -> dict:
+def train(
+    data: Path, workdir: Path, settings: dict[str, object], *, workers: int = 1, recipe: str = "article"
+) -> dict:
     """Trains to the end; returns the JSON result."""
-    command = train_command(data, workdir, settings)
+    command = [*train_command(data, workdir, settings), "--recipe", recipe]
     if workers > 1:
         command[3:3] = ["launch", "local", "--workers", str(workers), "--"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECS, check=False)

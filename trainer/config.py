@@ -13,6 +13,9 @@ from typing import Any, Literal
 from data_pipeline.errors import UserError
 from data_pipeline.prepare import DataConfig
 
+# From so many rows on, `model.tables=auto` trains a table sparsely (measured, docs/LOG.md 2026-11-24).
+SPARSE_FROM_ROWS = 30_000
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -35,6 +38,10 @@ class ModelConfig:
     dropout: float = 0.0
     embedding_l2: float = 0.0
     tables: Literal["auto", "dense", "sparse"] = "auto"
+
+    def is_sparse(self, num_rows: int) -> bool:
+        """Whether an embedding table of so many rows is trained sparsely."""
+        return self.tables == "sparse" or (self.tables == "auto" and num_rows >= SPARSE_FROM_ROWS)
 
 
 @dataclass(frozen=True)

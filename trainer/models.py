@@ -7,14 +7,6 @@ import keras
 from trainer.config import ModelConfig
 from trainer.layers import Dropout, Embedding
 
-# From so many rows on, `model.tables=auto` trains a table sparsely (measured, docs/LOG.md 2026-11-24).
-SPARSE_FROM_ROWS = 30_000
-
-
-def is_sparse(config: ModelConfig, num_rows: int) -> bool:
-    """Whether a table of so many rows is trained sparsely: only the rows in the batch change in a step."""
-    return config.tables == "sparse" or (config.tables == "auto" and num_rows >= SPARSE_FROM_ROWS)
-
 
 def mlp(config: ModelConfig, *, num_user_rows: int, num_item_rows: int) -> keras.Model:
     """Embeddings of item and user, concatenated, dense ReLU layers with dropout, a linear output.
@@ -32,7 +24,7 @@ def mlp(config: ModelConfig, *, num_user_rows: int, num_item_rows: int) -> keras
             num_rows,
             config.embedding_dim,
             l2=config.embedding_l2,
-            sparse=is_sparse(config, num_rows),
+            sparse=config.is_sparse(num_rows),
             name=name,
         )
 

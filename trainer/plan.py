@@ -9,7 +9,6 @@ from data_pipeline.order import BatchOrder
 from trainer.config import PARTS, Config
 from trainer.devices import Devices
 from trainer.evaluate import protocol
-from trainer.models import is_sparse
 from trainer.optimizers import state_variables_per_weight
 from trainer.workdir import Workdir
 
@@ -47,7 +46,7 @@ def _table_lines(config: Config, dataset: PreparedDataset, devices: Devices) -> 
     dim = config.model.embedding_dim
     tables = {"user": len(dataset.user_vocabulary), "item": len(dataset.item_vocabulary)}
     ways = ", ".join(
-        f"{name} {rows:,} x {dim} {'sparse' if is_sparse(config.model, rows) else 'dense'}"
+        f"{name} {rows:,} x {dim} {'sparse' if config.model.is_sparse(rows) else 'dense'}"
         for name, rows in tables.items()
     )
     weight_bytes = 8 if devices.precision == "float64" else 4

@@ -1,0 +1,253 @@
+"""Whether this machine's layouts all train the same: each against the single device, that against NumPy."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from data_pipeline.dataset import PreparedDataset
+from data_pipeline.errors import UserError
+from trainer import reference
+from trainer.comparison import NUMPY, Comparison, compare
+from trainer.config import Config, make_config
+from trainer.excerpt import prepare_excerpt
+from trainer.layout import Layout, LayoutError, Outcome, run_layout
+from trainer.models import build_model
+from trainer.recipes import RECIPES
+
+# Absolute, over up to about 200 steps of `article`; in brackets what was measured against NumPy and between
+# layouts. float64 (2e-15, 4e-15) and float32 (2e-6, 2e-6) differ by rounding alone, bfloat16 (0.013, 0.010)
+# and float16 (0.011, 0.010) by products of 8 and 11 bits.
+TOLERANCES = {"float64": 1e-10, "float32": 1e-5, "mixed_bfloat16": 0.05, "mixed_float16": 0.05}
+# Two, so that the order of the second epoch and the passage into it are compared, too.
+EPOCHS = 2
+OURS = ("train.epochs", "train.max_steps", "train.replicas", "train.precision", "train.log_every_steps")
+SINGLE_DEVICE = Layout(workers=1, replicas=1)
+# As Keras names an optimizer's variables for a weight, in the order of `reference.Optimizer.slots`.
+SLOT_NAMES = {"adam": ("momentum", "velocity"), "adagrad": ("accumulator",), "sgd": ("momentum",)}
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found.
+
+    Attributes:
+        tolerance: the largest difference that passes.
+        covered: what the training had in it that could differ between layouts.
+        no_reference: why nothing was compared with NumPy, or None.
+    """
+
+    recipe: str
+    precision: str
+    steps: int
+    tolerance: float
+    covered: list[str]
+    no_reference: str | None
+    comparisons: list[Comparison]
+
+    @property
+    def passed(self) -> bool:
+        return self.first_failure is None
+
+    @property
+    def first_failure(self) -> str | None:
+        """The first layout that did not pass, and why, in one line."""
+        return next((f"{c.name}: {c.failure}" for c in self.comparisons if c.failure), None)
+
+    def largest(self, what: str) -> float | None:
+        """The largest `loss_difference`, `weight_difference` or `metric_difference`; None if lacking."""
+        values = [getattr(comparison, what) for comparison in self.comparisons]
+        return None if None in values else max(values, default=None)
+
+    def fields(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "passed": self.passed,
+            "max_loss_difference": self.largest("loss_difference"),
+            "max_weight_difference": self.largest("weight_difference"),
+            "max_metric_difference": self.largest("metric_difference"),
+            "layouts": [dataclasses.asdict(c) | {"passed": not c.failure} for c in self.comparisons],
+            "tolerance": self.tolerance,
+            "steps": self.steps,
+            "precision": self.precision,
+            "recipe": self.recipe,
+            "covered": self.covered,
+            "no_reference": self.no_reference,
+        }
+
+    def text(self) -> str:
+        """For people: a table of largest differences."""
+        lines = [f"{'layout':15}{'against':15}{'loss':>9}{'weights':>9}{'metrics':>9}"]
+        for c in self.comparisons:
+            values = (c.loss_difference, c.weight_difference, c.metric_difference)
+            shown = "".join(f"{'-' if value is None else format(value, '.1e'):>9}" for value in values)
+            lines.append(f"{c.name:15}{c.against:15}{shown}  {'FAILED' if c.failure else 'ok'}")
+        if self.no_reference:
+            lines.append(self.no_reference)
+        lines.append(f"covered: {', '.join(self.covered)}")
+        result = "passed" if self.passed else "FAILED"
+        lines.append(f"{result}: {self.steps} steps in {self.precision}, tolerance {self.tolerance:g}")
+        return "\n".join(lines)
+
+
+def verify(
+    data: str | Path | None,
+    *,
+    recipe: str,
+    settings: Sequence[str],
+    replicas: Sequence[int],
+    workers: Sequence[int],
+    precision: str,
+    steps: int,
+    command: Sequence[str],
+    tolerance: float | None = None,
+    say: Callable[[str], None] = lambda _line: None,
+) -> Verification:
+    """Trains the same global batches on each layout and compares what they arrive at.
+
+    The layouts: the single device, one worker with each of `replicas`, each of `workers` with one replica.
+
+    Args:
+        data: what `train` takes; a part of its rows is used, always the same.
+        settings: as of `train`, but for those that a verification sets itself.
+        steps: of all `EPOCHS` epochs together; the last step of each is short of rows.
+        command: what starts `reeltrain`, for the layouts' processes.
+        tolerance: by default that of the precision.
+        say: is told about progress.
+
+    Raises:
+        UserError: a mistake in the arguments or the data.
+    """
+    config = _config(recipe, settings, precision=precision, steps=steps)
+    layouts = _layouts(replicas, workers, config.train.global_batch_size)
+    tolerance = TOLERANCES[precision] if tolerance is None else tolerance
+    own_settings = [setting for setting in settings if not setting.startswith("data.")]
+    arguments = ["--recipe", recipe]
+    for setting in [
+        *own_settings,
+        f"train.epochs={EPOCHS}",
+        "train.log_every_steps=1",
+        f"train.precision={precision}",
+    ]:
+        arguments += ["--set", setting]
+    with tempfile.TemporaryDirectory(prefix="reeltrain-verify-") as name:
+        folder = Path(name)
+        dataset = prepare_excerpt(
+            data, config, settings, folder / "dataset", epochs=EPOCHS, steps=steps, say=say
+        )
+        outcomes: dict[Layout, Outcome | str] = {}
+        for number, layout in enumerate(layouts):
+            say(f"verify    {layout.name}: {steps} steps in {precision}")
+            try:
+                outcomes[layout] = run_layout(
+                    layout, dataset.path, folder / str(number), arguments, command=command
+                )
+            except LayoutError as error:
+                outcomes[layout] = str(error)
+        comparisons: list[Comparison] = []
+        no_reference = None
+        single = outcomes[SINGLE_DEVICE]
+        if config.model.name in reference.MODELS:
+            expected = _reference_outcome(config, dataset)
+            comparisons.append(compare(SINGLE_DEVICE, single, NUMPY, expected, tolerance, steps))
+        else:
+            no_reference = f"no reference for model {config.model.name}"
+        for layout in layouts[1:]:
+            found = outcomes[layout]
+            comparisons.append(compare(layout, found, SINGLE_DEVICE.name, single, tolerance, steps))
+        return Verification(
+            recipe=recipe,
+            precision=precision,
+            steps=steps,
+            tolerance=tolerance,
+            covered=_covered(config, dataset, layouts),
+            no_reference=no_reference,
+            comparisons=comparisons,
+        )
+
+
+def initial_weights(config: Config, dataset: PreparedDataset) -> dict[str, np.ndarray]:
+    """Path of each trainable variable -> its value as the run begins with it, in the model's order."""
+    kept = keras.config.floatx(), keras.config.dtype_policy()
+    precision = config.train.precision
+    keras.config.set_floatx("float64" if precision == "float64" else "float32")
+    keras.config.set_dtype_policy(precision)
+    try:
+        keras.utils.set_random_seed(config.train.seed)
+        with tf.device("CPU"):
+            model = build_model(
+                config.model,
+                num_user_rows=len(dataset.user_vocabulary),
+                num_item_rows=len(dataset.item_vocabulary),
+            )
+        return {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables}
+    finally:
+        keras.config.set_floatx(kept[0])
+        keras.config.set_dtype_policy(kept[1])
+
+
+def _config(recipe: str, settings: Sequence[str], *, precision: str, steps: int) -> Config:
+    for setting in settings:
+        if setting.partition("=")[0].strip() in OURS:
+            raise UserError(f"verify sets {', '.join(OURS)} itself, got {setting!r}")
+    if steps < EPOCHS or steps % EPOCHS:
+        raise UserError(f"steps must be an even number of at least 2, for {EPOCHS} epochs, got {steps}")
+    config = make_config(recipe, RECIPES, settings)
+    # As the command line is to `train`, so that a recipe's value is overridden, too.
+    return dataclasses.replace(
+        config,
+        train=dataclasses.replace(config.train, epochs=EPOCHS, precision=precision),  # type: ignore[arg-type]
+    )
+
+
+def _layouts(replicas: Sequence[int], workers: Sequence[int], global_batch_size: int) -> list[Layout]:
+    """The single device first."""
+    asked = [Layout(workers=1, replicas=r) for r in replicas]
+    asked += [Layout(workers=w, replicas=1) for w in workers if w > 1]
+    layouts = list(dict.fromkeys([SINGLE_DEVICE, *asked]))
+    for layout in layouts:
+        if global_batch_size % layout.num_replicas:
+            raise UserError(
+                f"train.global_batch_size ({global_batch_size}) must be a multiple of the replicas of every "
+                f"layout, got {layout.name}"
+            )
+    return layouts
+
+
+def _reference_outcome(config: Config, dataset: PreparedDataset) -> Outcome:
+    """What NumPy arrives at, under the names of a checkpoint."""
+    run = reference.train_reference(config, dataset, initial_weights(config, dataset))
+    variables = {f"model/{path}": weight for path, weight in run.weights.items()}
+    for path, slots in run.slots.items():
+        for name, slot in zip(SLOT_NAMES[config.optimizer.name], slots, strict=False):
+            variables[f"optimizer/{path.replace('/', '_')}_{name}"] = slot
+    return Outcome(run.losses, variables, run.metrics)
+
+
+def _covered(config: Config, dataset: PreparedDataset, layouts: Sequence[Layout]) -> list[str]:
+    optimizer, model = config.optimizer, config.model
+    parts = {
+        "short last batches": config.train.global_batch_size > 1,
+        "replicas without rows": any(layout.num_replicas > 1 for layout in layouts),
+        "weights": getattr(dataset.columns("train"), "weight", None) is not None,
+        "L2": model.embedding_l2 > 0,
+        "dropout": model.dropout > 0,
+        "sparse tables": any(model.is_sparse(rows) for rows in _table_rows(dataset)),
+        "momentum": optimizer.name == "sgd" and optimizer.momentum > 0,
+        "weight decay": optimizer.weight_decay > 0,
+        "global-norm clipping": optimizer.global_clipnorm is not None,
+        "gradient accumulation": config.train.accumulation_steps > 1,
+    }
+    return [f"model {model.name}", f"optimizer {optimizer.name}", *(n for n, is_in in parts.items() if is_in)]
+
+
+def _table_rows(dataset: PreparedDataset) -> tuple[int, int]:
+    return len(dataset.user_vocabulary), len(dataset.item_vocabulary)
