@@ -1,6 +1,5 @@
-"""A run that is killed or stopped and continued ends in the same weights as one that was not."""
+"""A run that is stopped and continued ends in the same weights as one that was not; kills: test_kills.py."""
 
-import random
 import signal
 import subprocess
 
@@ -38,27 +37,6 @@ def assert_same_end(workdir, whole, *, steps, tolerance=0.0):
     assert runs.losses(workdir).keys() == set(range(1, steps + 1))
     assert runs.largest_difference(runs.losses(workdir), runs.losses(whole)) <= tolerance
     assert runs.largest_difference(runs.weights(workdir), runs.weights(whole)) <= tolerance
-
-
-def test_sigkill_at_random_moments_then_resume_ends_in_the_same_weights(dataset, tmp_path):
-    workdir = tmp_path / "run"
-    draw = random.Random(20261123)
-    for _ in range(3):
-        run = runs.start(dataset, workdir, {**SETTINGS, "train.epochs": 400})
-        before = newest_checkpoint(workdir)
-        # At least one epoch further, then anywhere in the next 0.2 s (an epoch takes about that long).
-        runs.wait_until(lambda before=before: newest_checkpoint(workdir) > before)
-        with pytest.raises(subprocess.TimeoutExpired):
-            run.wait(draw.uniform(0, 0.2))
-        run.kill()
-        assert run.wait(30) == -signal.SIGKILL
-        run.communicate()
-    reached = newest_checkpoint(workdir)
-    settings = {**SETTINGS, "train.epochs": reached // 151 + 2}
-    result = runs.train(dataset, workdir, settings)
-    assert result["step"] == reached + 2 * 151
-    runs.train(dataset, tmp_path / "whole", settings)
-    assert_same_end(workdir, tmp_path / "whole", steps=result["step"])
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
