@@ -75,11 +75,13 @@ def losses(workdir: Path) -> dict[int, float]:
 
 
 def weights(workdir: Path) -> dict[str, np.ndarray]:
-    """All variables of the newest checkpoint, optimizer state included, read without our code."""
+    """Step and all variables of the newest checkpoint, optimizer state included, read without our code."""
     import tensorflow as tf
 
     reader = tf.train.load_checkpoint(str(workdir / "checkpoints"))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    names = reader.get_variable_to_shape_map()
+    # The others are of the position, which the curves show.
+    return {name: reader.get_tensor(name) for name in names if "/" in name or name == "step"}
 
 
 def largest_difference(one: dict, other: dict) -> float:

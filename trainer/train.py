@@ -170,8 +170,8 @@ def _train(
     last_step = _last_step(config.train, order)
     if first_step > last_step:
         raise UserError(
-            f"train.epochs ({config.train.epochs}) and train.max_steps ({config.train.max_steps}), together "
-            f"{last_step} steps, must not be less than what {folder.path} is trained already: "
+            f"train.epochs ({config.train.epochs}: {last_step} steps with train.max_steps="
+            f"{config.train.max_steps}) must not be less than what {folder.path} is trained already: "
             f"{first_step} steps"
         )
     if devices.is_chief:
