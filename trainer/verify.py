@@ -24,9 +24,9 @@ from trainer.models import build_model
 from trainer.recipes import RECIPES
 
 # Absolute, over up to about 200 steps of `article`; in brackets what was measured against NumPy and between
-# layouts. float64 (2e-15, 4e-15) and float32 (2e-6, 2e-6) differ by rounding alone; bfloat16 (0.013, 0.010) by
-# products of 8 bits; float16 (0.3, 0.3) by the steps that overflow and are skipped, as early losses fall by so
-# much a step. A wrong batch or gradient moves single losses by 1 and more.
+# layouts. float64 (2e-15, 4e-15) and float32 (2e-6, 2e-6) differ by rounding alone; bfloat16 (0.013, 0.010)
+# by products of 8 bits; float16 (0.3, 0.3) by steps that overflow and are skipped: early on the loss falls by
+# so much a step. A wrong batch or gradient moves single losses by 1 and more.
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5, "mixed_bfloat16": 0.05, "mixed_float16": 0.5}
 # Two, so that the order of the second epoch and the passage into it are compared, too.
 EPOCHS = 2
