@@ -148,9 +148,9 @@ def test_clipping_scales_all_gradients_by_their_common_norm():
     long = {BIAS: [3.0], TABLE: [[4.0]]}
     after = step_of(config, weights={BIAS: [0.0], TABLE: [[0.0]]}, gradients=long, batch=batch_of([0]))
     assert (after[BIAS][0], after[TABLE][0, 0]) == (-1.5, -2.0)
-    short = {BIAS: [1.5], TABLE: [[2.0]]}
+    short = {BIAS: [0.3], TABLE: [[0.4]]}
     after = step_of(config, weights={BIAS: [0.0], TABLE: [[0.0]]}, gradients=short, batch=batch_of([0]))
-    assert (after[BIAS][0], after[TABLE][0, 0]) == (-1.5, -2.0)
+    assert (after[BIAS][0], after[TABLE][0, 0]) == (-0.3, -0.4)
 
 
 def test_weight_decay_takes_its_share_of_the_weight_before_the_update():

@@ -88,4 +88,4 @@ class Dropout(keras.layers.Layer):
         units = tf.cast(tf.range(inputs.shape[-1]), tf.uint32)
         unit = unit_bits(bits ^ np.uint32(self.number), units)
         kept = unit >= np.uint32(round(self.rate * 2**32))
-        return tf.where(kept, inputs / tf.cast(1 - self.rate, inputs.dtype), tf.zeros_like(inputs))
+        return tf.where(kept, inputs / tf.constant(1 - self.rate, inputs.dtype), tf.zeros_like(inputs))

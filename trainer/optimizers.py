@@ -7,6 +7,7 @@ decoupled (Loshchilov & Hutter 2019): w -= rate weight_decay w, of the rows in q
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -18,10 +19,10 @@ Gradient = Any  # tf.Tensor or tf.IndexedSlices; TensorFlow ships no types
 
 
 class Adam(keras.optimizers.Adam):
-    """Adam with its bias correction in the variable's precision; lazy on large tables.
+    """Adam with an exact bias correction; lazy on large tables.
 
-    Keras 3.15 rounds beta_1 and beta_2 to float32 first, so that in float64 the first steps are wrong by
-    1e-5 of themselves. In float32 the two agree to rounding.
+    Keras 3.15 rounds beta_1 and beta_2 to float32, which makes 1 - beta_2^t and so the first steps wrong by
+    1e-5 of themselves, in float32 and float64; here 1 - beta^t is -expm1(t log beta).
 
         m += (g - m) (1 - beta_1)
         v += (g^2 - v) (1 - beta_2)
@@ -34,8 +35,8 @@ class Adam(keras.optimizers.Adam):
     def update_step(self, gradient: Gradient, variable: Any, learning_rate: Any) -> None:
         dtype = variable.dtype
         step = tf.cast(self.iterations.value + 1, dtype)
-        correction_1 = 1 - tf.pow(tf.constant(self.beta_1, dtype), step)
-        correction_2 = 1 - tf.pow(tf.constant(self.beta_2, dtype), step)
+        correction_1 = -tf.math.expm1(step * math.log(self.beta_1))
+        correction_2 = -tf.math.expm1(step * math.log(self.beta_2))
         rate = tf.cast(learning_rate, dtype) * tf.sqrt(correction_2) / correction_1
         momentum = self._momentums[self._get_variable_index(variable)]
         velocity = self._velocities[self._get_variable_index(variable)]
