@@ -64,7 +64,11 @@ class Adagrad(keras.optimizers.Adagrad):
         if self.built:
             return
         keras.optimizers.Optimizer.build(self, variables)
-        initializer = keras.initializers.Constant(self.initial_accumulator_value)
+
+        def initializer(shape: tuple, dtype: str) -> tf.Tensor:
+            # Keras's own Constant is rounded to float32 first.
+            return tf.constant(self.initial_accumulator_value, dtype, shape)
+
         self._accumulators = [
             self.add_variable(
                 shape=(variable.shape[0], 1) if hasattr(variable, "table") else variable.shape,
