@@ -5,6 +5,7 @@ Data are random ids and ratings in MovieLens-100K's sizes: nothing a step costs 
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def _initial_weights(rng: np.random.Generator) -> dict[str, np.ndarray]:
     }
     widths = (2 * EMBEDDING_DIM, *HIDDEN_UNITS, 1)
     for layer, (fan_in, fan_out) in zip(
-        ("hidden_1", "hidden_2", "rating"), zip(widths[:-1], widths[1:], strict=True), strict=True
+        ("hidden_1", "hidden_2", "rating"), itertools.pairwise(widths), strict=True
     ):
         limit = np.sqrt(6 / (fan_in + fan_out))
         weights[layer] = rng.uniform(-limit, limit, (fan_in, fan_out))
