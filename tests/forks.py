@@ -10,14 +10,20 @@ import traceback
 
 from trainer.train import train  # TensorFlow starts its threads with its first operation: after the fork.
 
-for line in sys.stdin:
-    child = os.fork()
-    if not child:
-        try:
-            train(**json.loads(line), quiet=True)
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+def main() -> None:
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            try:
+                train(**json.loads(line), quiet=True)
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+        print(child, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -23,9 +23,11 @@ from trainer.optimizers import make_optimizer
 
 def measure(job: dict[str, Any]) -> dict[str, Any]:
     with np.load(job["rows"]) as file:
-        columns = Columns(**{name: file[name] for name in ("user_index", "item_index", "rating")})
+        columns = Columns(
+            **{name: file[name] for name in ("user_index", "item_index", "rating")}, weight=None
+        )
     order = BatchOrder(num_rows=len(columns.rating), global_batch_size=job["batch"], seed=article_task.SEED)
-    block_steps = choose_block_steps(order, 0)
+    block_steps = choose_block_steps(order, TrainConfig())
     begin = time.perf_counter()
     engine = make_engine(
         ModelConfig(

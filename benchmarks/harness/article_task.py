@@ -1,6 +1,6 @@
 """The task that all contenders of `train_step.py` train: rows, their order, initial weights, its cost.
 
-Data are random ids and ratings in MovieLens-100K's sizes: nothing a step costs depends on what the ratings say.
+Data are random ids and ratings in MovieLens-100K's sizes: a step's cost does not depend on what ratings say.
 """
 
 from __future__ import annotations
