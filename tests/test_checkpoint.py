@@ -40,7 +40,7 @@ def make_engine(*, users=10):
 
 
 def make_checkpoints(path, engine, *, keep=3):
-    devices = Devices(tf.distribute.get_strategy(), "float32", 1, 0, 1, "a CPU")
+    devices = Devices(tf.distribute.get_strategy(), "float32", 1, 0, 1, 1, "a CPU")
     return Checkpoints(Workdir(path), engine, devices, keep=keep)
 
 

@@ -10,6 +10,7 @@ import pytest
 import runs
 from data_pipeline.dataset import open_dataset
 from data_pipeline.errors import UserError
+from data_pipeline.generate import generate_ratings
 from trainer.comparison import compare
 from trainer.config import make_config
 from trainer.excerpt import prepare_excerpt
@@ -87,6 +88,55 @@ def test_a_planted_fault_fails_and_is_named(dataset, fault, failure):
     assert result.fields()["layouts"][1]["passed"] is False
     assert result.first_failure.startswith("2 replicas: ")
     json.dumps(result.fields(), allow_nan=False)
+
+
+EVERYTHING = [
+    "train.global_batch_size=64",
+    "train.accumulation_steps=2",
+    "model.dropout=0.3",
+    "model.embedding_l2=0.01",
+    "optimizer.weight_decay=0.01",
+    "optimizer.global_clipnorm=0.5",
+]
+
+
+@pytest.fixture(scope="module")
+def weighted_csv(tmp_path_factory):
+    """Ratings of which each counts differently, some not at all."""
+    ratings = generate_ratings(num_users=100, num_items=80, num_ratings=2000, seed=11)
+    rows = ratings.table.to_pylist()
+    lines = [f"{r['user_id']},{r['item_id']},{r['rating']},{i % 4}" for i, r in enumerate(rows)]
+    path = tmp_path_factory.mktemp("weighted") / "ratings.csv"
+    path.write_text("\n".join(["user_id,item_id,rating,weight", *lines]) + "\n")
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "workers"),
+    [
+        (["model.tables=sparse", "optimizer.name=adam"], [1, 2]),
+        (["model.tables=sparse", "optimizer.name=adagrad"], [1]),
+        (["model.tables=sparse", "optimizer.name=sgd", "optimizer.momentum=0.9"], [1]),
+        (["model.tables=dense", "optimizer.name=adam"], [1]),
+    ],
+    ids=["lazy adam", "row-wise adagrad", "lazy momentum", "dense adam"],
+)
+def test_all_that_a_step_can_hold_is_the_same_on_all_layouts_and_in_numpy(weighted_csv, settings, workers):
+    result = verify(
+        weighted_csv,
+        recipe="article",
+        settings=EVERYTHING + settings,
+        replicas=[2, 4] if len(workers) > 1 else [2],
+        workers=workers,
+        precision="float64",
+        steps=12,
+        command=(sys.executable, "-m", "launch.main"),
+    )
+    assert result.first_failure is None
+    expected = {"weights", "L2", "dropout", "weight decay", "global-norm clipping", "gradient accumulation"}
+    assert expected <= set(result.covered)
+    assert ("sparse tables" in result.covered) == ("model.tables=sparse" in settings)
 
 
 @pytest.mark.parametrize(
