@@ -34,13 +34,13 @@ TARGET_SHARE_OF_PEAK, TARGET_FIRST_STEP_SECS, TARGET_HELP_SECS = 0.7, 3.0, 0.3
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--batches", type=count, nargs="+")
-    parser.add_argument("--rounds", type=count, default=3, help="of two repetitions each  [default: 3]")
+    parser.add_argument("--rounds", type=count, default=2, help="of three repetitions each  [default: 2]")
     parser.add_argument("--torch-python", help="a Python that has PyTorch  [default: this one]")
     parser.add_argument("--without", nargs="*", default=[], choices=list(TARGETS), help="leave out")
     args = parser.parse_args()
     end_cleanly_on_sigterm()
     batches = args.batches or ([1024] if args.quick else [32, 1024, 8192])
-    rounds, repetitions = (1, 1) if args.quick else (args.rounds, 2)
+    rounds, repetitions = (1, 1) if args.quick else (args.rounds, 3)
     torch = {"python": args.torch_python} if args.torch_python else {}
 
     facts = machine_facts()
