@@ -87,8 +87,7 @@ def weights(workdir: Path) -> dict[str, np.ndarray]:
 def largest_difference(one: dict, other: dict) -> float:
     """Over all values of two dictionaries with the same keys."""
     assert one.keys() == other.keys()
-    differences = [np.abs(np.asarray(one[key], float) - other[key]) for key in one]
-    return max(float(np.max(difference, initial=0)) for difference in differences)
+    return max(float(np.max(np.abs(np.asarray(one[key], float) - other[key]))) for key in one)
 
 
 def processes_with(text: str) -> list[int]:

@@ -13,6 +13,7 @@ from data_pipeline.errors import UserError
 from data_pipeline.prepare import DataConfig, prepare_dataset, read_ratings, resolve_data
 from data_pipeline.ratings import Ratings
 from trainer.config import Config
+from trainer.source import refuse_split_settings
 
 VALIDATION_ROWS = TEST_ROWS = 200
 
@@ -66,9 +67,7 @@ def _read_ratings(source: Path | Ratings, config: Config, settings: Sequence[str
     """All ratings there are; of data that is split already, the training rows."""
     if not (isinstance(source, Path) and (source / MANIFEST).is_file()):
         return read_ratings(source, config.data)[0]
-    for setting in settings:
-        if setting.startswith("data."):
-            raise UserError(f"{source} is prepared, its split is fixed: {setting!r} has no effect")
+    refuse_split_settings(source, settings)
     dataset = open_dataset(source)
     table = dataset.table("train").drop_columns(["user_index", "item_index"])
     return Ratings(table=table, name=dataset.name, fingerprint=dataset.fingerprint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,10 +43,15 @@ def default_workdir(source: Path | Ratings, config: Config) -> Path:
 
 def with_split_of(dataset: PreparedDataset, config: Config, settings: list[str]) -> Config:
     """The configuration with the split that a prepared dataset already has."""
+    refuse_split_settings(dataset.path, settings)
+    return dataclasses.replace(config, data=DataConfig(**dataset.manifest["split"]))
+
+
+def refuse_split_settings(prepared: Path, settings: Sequence[str]) -> None:
+    """Raises UserError where a setting would change how a prepared dataset is split."""
     for setting in settings:
         if setting.startswith("data."):
-            raise UserError(f"{dataset.path} is prepared, its split is fixed: {setting!r} has no effect")
-    return dataclasses.replace(config, data=DataConfig(**dataset.manifest["split"]))
+            raise UserError(f"{prepared} is prepared, its split is fixed: {setting!r} has no effect")
 
 
 def open_or_prepare(
