@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from data_pipeline.config import DataConfig
 from data_pipeline.dataset import MANIFEST, PreparedDataset, require_empty, write_dataset
 from data_pipeline.errors import UserError
 from data_pipeline.generate import generate_ratings
@@ -23,23 +24,6 @@ from data_pipeline.split import cut_validation, random_split
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """How ratings are split.
-
-    Attributes:
-        split: `random`, or the name of a predefined pair in the folder (`u1` for u1.base and u1.test).
-        test_fraction: of all rows; for the random split.
-        validation_fraction: of the training rows; 0 for no validation curve.
-        split_seed: seed of both cuts.
-    """
-
-    split: str = "random"
-    test_fraction: float = 0.2
-    validation_fraction: float = 0.05
-    split_seed: int = 42
 
 
 def resolve_data(data: str | Path | pd.DataFrame | None) -> tuple[Path | Ratings, str]:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
-from data_pipeline.prepare import DataConfig
 
 # From so many rows on, `model.tables=auto` trains a table sparsely (measured, docs/LOG.md 2026-11-24).
 SPARSE_FROM_ROWS = 30_000
@@ -128,7 +128,11 @@ _POSITIVE = ("optimizer.learning_rate", "optimizer.global_clipnorm")
 _SHARES = ("model.dropout", "optimizer.momentum")
 # Values below these are refused; NaN and infinity always are.
 _LOWEST: dict[str, float] = {
+    "data.min_user_ratings": 0,
+    "data.min_item_ratings": 0,
     "data.split_seed": 0,
+    "data.folds": 2,
+    "data.fold": 0,
     "model.embedding_dim": 1,
     "model.hidden_units": 1,
     "model.embedding_l2": 0,
@@ -188,6 +192,8 @@ def _build(values: Mapping[str, Any], *, recipe: str) -> Config:
         config = dataclasses.replace(
             config, **{part: dataclasses.replace(getattr(config, part), **{name: value})}
         )
+    if config.data.fold >= config.data.folds:
+        raise UserError(f"data.fold must be below data.folds ({config.data.folds}), got {config.data.fold}")
     return config
 
 

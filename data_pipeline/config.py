@@ -1,0 +1,48 @@
+"""The settings `data.*`: how ratings are read, filtered and split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+# `data.split` is one of these, or the name of a predefined pair such as u1.
+SPLIT_NAMES = ("random", "per-user", "leave-last-out", "time", "k-fold")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How ratings are read and split.
+
+    Attributes:
+        format: how DATA is laid out; `auto` looks at names and first bytes.
+        columns: names of the columns, `user=a,item=b,rating=c,timestamp=d,weight=e`; what is not named is
+            found by its usual names. `rating=none`: every row is a rating of 1. Numbers (`user=1,item=2`)
+            are positions in files without a header line.
+        bad_rows: `error` ends with the first bad row, `drop` goes on without it, counts and reports it.
+        users, items: files of side features, one row an id.
+        duplicates: which of several ratings of one (user, item) stays; the last is that of the highest
+            timestamp, without timestamps that of the last row.
+        min_user_ratings, min_item_ratings: k-core: users and items with fewer ratings are dropped until
+            none has fewer; 0 = all stay.
+        split: one of `SPLIT_NAMES`, or the name of a predefined pair in the folder (`u1` for u1.base and
+            u1.test).
+        test_fraction: of all rows (`random`, `time`), or of each user's (`per-user`).
+        validation_fraction: of the training rows; 0 for no validation curve.
+        split_seed: seed of both cuts.
+        folds, fold: how many parts `k-fold` makes, and which of them, from 0, is the test part.
+    """
+
+    format: Literal["auto", "ml-100k", "ml-1m", "ml-10m", "ml-csv", "csv", "tsv", "parquet"] = "auto"
+    columns: str = ""
+    bad_rows: Literal["error", "drop"] = "error"
+    users: str = ""
+    items: str = ""
+    duplicates: Literal["keep-last", "keep-first", "mean", "error"] = "keep-last"
+    min_user_ratings: int = 0
+    min_item_ratings: int = 0
+    split: str = "random"
+    test_fraction: float = 0.2
+    validation_fraction: float = 0.05
+    split_seed: int = 42
+    folds: int = 5
+    fold: int = 0
