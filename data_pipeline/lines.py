@@ -1,75 +1,149 @@
-"""The rows of a text file with their line numbers: slow, for a header and for naming a bad row."""
+"""The rows of delimited text, one by one: slow, for a header, for bad rows, and for small files."""
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache, cached_property
 
-from data_pipeline.errors import UserError
+# A line of an error message shows so many characters of a row.
+_SHOWN_CHARACTERS = 200
+
+
+@dataclass(frozen=True)
+class Dialect:
+    r"""How rows are written. Lines end with \n, \r\n or \r; empty ones are no rows.
+
+    Attributes:
+        delimiter: between fields, `,` or `::`.
+        quotes: whether a field may stand in double quotes, which then are doubled inside and may hold
+            delimiters and line ends.
+        encoding: `utf-8` or `latin-1`.
+    """
+
+    delimiter: str
+    quotes: bool
+    encoding: str = "utf-8"
+
+
+CSV = Dialect(",", quotes=True)
+TSV = Dialect("\t", quotes=True)
+TABS = Dialect("\t", quotes=False)  # u.data
+BARS = Dialect("|", quotes=False, encoding="latin-1")  # u.item, u.user
+COLONS = Dialect("::", quotes=False)  # ratings.dat
 
 
 @dataclass(frozen=True)
 class Line:
-    """One row of a file as it is written.
+    """One row as it is written.
 
     Attributes:
-        number, last_number: its lines, from 1; more than one where a quoted field holds line ends.
+        number: its first line, from 1, in what it was read from.
+        start, end: where its bytes are; the end is behind the line end.
+        content: its bytes without the line end.
+        is_open: a quoted field that began here has no end.
     """
 
     number: int
-    last_number: int
-    fields: list[str]
-    text: str
+    start: int
+    end: int
+    content: bytes
+    raw_fields: tuple[bytes, ...]
+    encoding: str
+    is_open: bool = False
+
+    @cached_property
+    def fields(self) -> list[str]:
+        """Raises UnicodeDecodeError where they are not of the encoding."""
+        return [field.decode(self.encoding) for field in self.raw_fields]
 
     @property
     def shown(self) -> str:
         """The text as one line of an error message."""
-        return repr(self.text if len(self.text) <= 200 else self.text[:200] + "…")
+        text = self.content[: 4 * _SHOWN_CHARACTERS + 4].decode(self.encoding, errors="backslashreplace")
+        return repr(text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…")
+
+    @property
+    def shown_bytes(self) -> str:
+        """The same for what is not of the encoding."""
+        return repr(self.content[:_SHOWN_CHARACTERS])[1:]
 
 
-def tab_separated_lines(path: Path) -> Iterator[Line]:
-    """The rows of a file such as u.data, without empty lines."""
-    for number, line in enumerate(_text_lines(path), start=1):
-        text = line.rstrip("\r\n")
+def split_lines(content: bytes, dialect: Dialect) -> Iterator[Line]:
+    """The rows of whole lines, the last of which may lack its line end."""
+    return _quoted_lines(content, dialect) if dialect.quotes else _plain_lines(content, dialect)
+
+
+def end_of_last_row(content: bytes, dialect: Dialect) -> int:
+    """Where the last row that surely ends in the content ends, behind its line end; 0 where none does."""
+    if dialect.quotes and b'"' in content:
+        return _rows_pattern(dialect.delimiter).match(content).end()  # type: ignore[union-attr]
+    end = content.rfind(b"\n") + 1
+    # What comes after a last \r may be the \n that belongs to it.
+    return end or content.rfind(b"\r", 0, max(len(content) - 1, 0)) + 1
+
+
+def count_line_ends(content: bytes) -> int:
+    r"""Line ends of all three kinds; a \r at the very end counts."""
+    return content.count(b"\n") + content.count(b"\r") - content.count(b"\r\n")
+
+
+_LINE = re.compile(rb"([^\r\n]*+)(?:\r\n|\r|\n|\Z)")
+
+
+def _plain_lines(content: bytes, dialect: Dialect) -> Iterator[Line]:
+    delimiter = dialect.delimiter.encode()
+    position, number = 0, 0
+    while position < len(content):
+        match = _LINE.match(content, position)
+        assert match is not None
+        number += 1
+        text = match[1]
         if text:
-            yield Line(number, number, text.split("\t"), text)
+            fields = tuple(text.split(delimiter))
+            yield Line(number, position, match.end(), text, fields, dialect.encoding)
+        position = match.end()
 
 
-def csv_lines(path: Path, delimiter: str) -> Iterator[Line]:
-    """The rows of a CSV, its header included, without empty lines.
-
-    Raises:
-        UserError: while iterating, for a line that is not CSV.
-    """
-    read: list[str] = []  # since the last row
-
-    def remembered() -> Iterator[str]:
-        for line in _text_lines(path):
-            read.append(line)
-            yield line
-
-    reader = csv.reader(remembered(), delimiter=delimiter)
-    try:
-        for fields in reader:
-            if fields:
-                first = reader.line_num - len(read) + 1
-                yield Line(first, reader.line_num, fields, "".join(read).rstrip("\r\n"))
-            read.clear()
-    except csv.Error as error:
-        first = reader.line_num - len(read) + 1
-        raise UserError(f"{path}:{first}: not readable as CSV: {error}") from error
+def _quoted_lines(content: bytes, dialect: Dialect) -> Iterator[Line]:
+    next_field = _field_pattern(dialect.delimiter).match
+    position, number = 0, 1
+    while position < len(content):
+        start, separator = position, dialect.delimiter.encode()
+        fields: list[bytes] = []
+        while separator == dialect.delimiter.encode():
+            match = next_field(content, position)
+            if match is None:
+                rest = content[start:].rstrip(b"\r\n")
+                yield Line(number, start, len(content), rest, tuple(fields), dialect.encoding, is_open=True)
+                return
+            quoted, plain, separator = match.groups()
+            fields.append(plain if quoted is None else quoted.replace(b'""', b'"') + plain)
+            position = match.end()
+        text = content[start : position - len(separator)]
+        if text:
+            yield Line(number, start, position, text, tuple(fields), dialect.encoding)
+        number += 1 + (count_line_ends(text) if b'"' in text else 0)
 
 
-def _text_lines(path: Path) -> Iterator[str]:
-    """The lines with their ends, which may be any of \\n, \\r\\n and \\r."""
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                line.encode()
-            except UnicodeEncodeError:
-                content = line.rstrip("\r\n").encode(errors="surrogateescape")
-                rule = "a ratings file is UTF-8 text"
-                raise UserError(f"{path}:{number}: {rule}, got {repr(content[:200])[1:]}") from None
-            yield line
+# A field is in quotes if it begins with one, as Arrow's reader and Python's csv module have it: what follows
+# the closing quote belongs to it as it is.
+def _field(delimiter: str) -> tuple[bytes, bytes]:
+    return rb'"([^"]*+(?:""[^"]*+)*+)"|(?!")', rb"[^" + re.escape(delimiter.encode()) + rb"\r\n]*+"
+
+
+@cache
+def _field_pattern(delimiter: str) -> re.Pattern[bytes]:
+    quoted, plain = _field(delimiter)
+    separator = re.escape(delimiter.encode())
+    return re.compile(rb"(?:" + quoted + rb")(" + plain + rb")(" + separator + rb"|\r\n|\r|\n|\Z)")
+
+
+@cache
+def _rows_pattern(delimiter: str) -> re.Pattern[bytes]:
+    """As many whole rows as there are; possessive, so that it never goes back."""
+    quoted, plain = _field(delimiter)
+    field = rb"(?:" + quoted.replace(b'"([', b'"(?:[', 1) + rb")" + plain
+    separator = re.escape(delimiter.encode())
+    return re.compile(rb"(?:(?:" + field + separator + rb")*+" + field + rb"(?:\r\n|\n|\r(?!\Z)))*+")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from data_pipeline.errors import UserError
-from data_pipeline.lines import csv_lines
-from data_pipeline.ratings import COLUMN_ALIASES
+from data_pipeline.header import COLUMN_ALIASES
+from data_pipeline.lines import CSV, Line
+from data_pipeline.text_file import TextFile, read_header
 
 
 def read_pairs(path: Path) -> list[tuple[str, str]]:
@@ -17,26 +18,29 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
     """
     if not path.is_file():
         raise UserError(f"--pairs: no such file: {path}")
-    lines = csv_lines(path, ",")
-    header = next(lines, None)
-    if header is None:
+    if not path.stat().st_size:
         raise UserError(f"--pairs: {path} needs a header line, got an empty file")
-    names = [name.strip().lower() for name in header.fields]
-    positions = []
+    header = read_header(path, CSV)
+    names = [name.strip().lower() for name in header.names]
+    positions = {}
     for column in ("user_id", "item_id"):
         found = [position for position, name in enumerate(names) if name in COLUMN_ALIASES[column]]
         if len(found) != 1:
             raise UserError(
-                f"--pairs: {path} needs one column user_id and one item_id, got {header.fields[:10]}"
+                f"--pairs: {path} needs one column user_id and one item_id, got {header.names[:10]}"
             )
-        positions += found
-    pairs = []
-    for line in lines:
-        if len(line.fields) != len(names):
-            rule = f"a row has {len(names)} fields, got {len(line.fields)}"
-            raise UserError(f"{path}:{line.number}: {rule}: {line.shown}")
-        user_id, item_id = (line.fields[position] for position in positions)
-        if not user_id.strip() or not item_id.strip():
-            raise UserError(f"{path}:{line.number}: user_id and item_id must not be empty: {line.shown}")
-        pairs.append((user_id, item_id))
+        positions[column] = found[0]
+    file = TextFile(path, CSV, positions, len(names), header.end)
+    pairs: list[tuple[str, str]] = []
+    for block in file.blocks():
+        text = file.text_columns(block)
+        read = list(zip(text["user_id"].to_pylist(), text["item_id"].to_pylist(), strict=True))
+        for row, (user_id, item_id) in enumerate(read):
+            if not user_id.strip() or not item_id.strip():
+                raise UserError(file.name_rows(block, [row], _fault)[0])
+        pairs += read
     return pairs
+
+
+def _fault(line: Line) -> str:
+    return f"user_id and item_id must not be empty: {line.shown}"

@@ -9,17 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from data_pipeline.config import DataConfig
-from data_pipeline.dataset import MANIFEST, PreparedDataset, require_empty, write_dataset
+from data_pipeline.config import SPLIT_NAMES, DataConfig
+from data_pipeline.dataset import PreparedDataset, require_empty, write_dataset
 from data_pipeline.errors import UserError
-from data_pipeline.generate import generate_ratings
-from data_pipeline.movielens import (
-    download_ml_100k,
-    is_ml_100k_folder,
-    read_ml_100k_folder,
-    read_predefined_pair,
-)
-from data_pipeline.ratings import Ratings, ratings_from_frame, read_ratings_file
+from data_pipeline.layouts import predefined_rule
+from data_pipeline.ratings import Ratings, read_all
+from data_pipeline.source import open_source
 from data_pipeline.split import cut_validation, random_split
 
 if TYPE_CHECKING:
@@ -32,49 +27,30 @@ def resolve_data(data: str | Path | pd.DataFrame | None) -> tuple[Path | Ratings
     None means MovieLens-100K where it is at hand or can be downloaded, else generated ratings;
     `generated` means the latter.
     """
-    if data is None:
-        try:
-            folder = download_ml_100k()
-        except OSError as error:
-            return generate_ratings(), (
-                f"MovieLens-100K is not here and cannot be downloaded ({error}): using generated ratings "
-                "from a planted model instead. Give real ratings with DATA=path."
-            )
-        return folder, f"MovieLens-100K from {folder}"
-    if isinstance(data, str) and data == "generated":
-        return generate_ratings(), "generated ratings from a planted model"
-    if not isinstance(data, str | Path):
-        if not hasattr(data, "columns"):
-            raise UserError(f"DATA must be a path or a DataFrame, got {type(data).__name__}")
-        return ratings_from_frame(data), f"a DataFrame of {len(data):,} rows"
-    path = Path(data)
-    if not path.exists():
-        raise UserError(f"DATA: no such file or folder: {path}")
-    return path, str(path)
+    if isinstance(data, str | Path) and data != "generated":
+        path = Path(data)
+        if not path.exists():
+            raise UserError(f"DATA: no such file or folder: {path}")
+        return path, str(path)
+    source = open_source(data, DataConfig())
+    if data is None and source.files:
+        return source.files[0].parent, source.described
+    return read_all(source), source.described
 
 
 def read_ratings(source: Path | Ratings, config: DataConfig) -> tuple[Ratings, Ratings | None]:
     """(all ratings, None), or (train, test) where `config.split` names a predefined pair."""
-    if config.split != "random":
-        if config.test_fraction != DataConfig.test_fraction:
-            raise UserError(
-                f"data.test_fraction is for the random split, got {config.test_fraction} "
-                f"with data.split {config.split!r}"
-            )
-        if not isinstance(source, Path) or not source.is_dir():
-            raise UserError(
-                f"data.split must be 'random', or a pair in a folder such as u1, got {config.split!r}"
-            )
-        return read_predefined_pair(source, config.split)
+    if config.split not in SPLIT_NAMES and config.test_fraction != DataConfig.test_fraction:
+        raise UserError(
+            f"data.test_fraction is for the random split, got {config.test_fraction} "
+            f"with data.split {config.split!r}"
+        )
     if isinstance(source, Ratings):
+        if config.split not in SPLIT_NAMES:
+            raise UserError(predefined_rule(config))
         return source, None
-    if source.is_file():
-        return read_ratings_file(source), None
-    if is_ml_100k_folder(source):
-        return read_ml_100k_folder(source), None
-    if (source / MANIFEST).is_file():
-        raise UserError(f"DATA: ratings are wanted, got the prepared dataset {source}")
-    raise UserError(f"DATA: a folder of ratings has u.data (MovieLens-100K) or {MANIFEST}, got {source}")
+    opened = open_source(source, config)
+    return read_all(opened), None if opened.test is None else read_all(opened.test)
 
 
 def prepare_dataset(ratings: Ratings, test: Ratings | None, config: DataConfig, out: Path) -> PreparedDataset:

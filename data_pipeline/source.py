@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from data_pipeline.config import DataConfig
+from data_pipeline.config import SPLIT_NAMES, DataConfig
+from data_pipeline.download import download_ml_100k
+from data_pipeline.errors import UserError
+from data_pipeline.frames import frame_columns, frame_parts
+from data_pipeline.generate import generate_ratings
+from data_pipeline.header import ColumnChoice
+from data_pipeline.layouts import Layout, find_layout, given_side_files, open_ratings, predefined_rule
+from data_pipeline.parts import good_rows, in_order
+from data_pipeline.report import ReadReport
+from data_pipeline.side_tables import read_side_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from data_pipeline.ratings import Ratings
+__all__ = ["RatingsSource", "ReadReport", "open_source"]
 
-
-@dataclass
-class ReadReport:
-    """What reading met so far; filled while batches are read.
-
-    Attributes:
-        total_bytes, bytes_read: of the files, compressed as they are; 0 where there are none.
-        rows: handed out in batches.
-        dropped_rows: bad rows left out with `bad_rows=drop`.
-        first_dropped: a few of them, each as its error would read.
-    """
-
-    total_bytes: int = 0
-    bytes_read: int = 0
-    rows: int = 0
-    dropped_rows: int = 0
-    first_dropped: list[str] = field(default_factory=list)
+_HASHED_BYTES = 64 << 20
+_TABLE_BATCH_ROWS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -74,41 +70,169 @@ class RatingsSource:
 
 
 def open_source(data: str | Path | pd.DataFrame | None, config: DataConfig) -> RatingsSource:
-    """Ratings of a file, a folder, a glob, a DataFrame, `generated`; None: MovieLens-100K or generated ones.
+    """Ratings of a file, folder, glob, DataFrame or `generated`; None: MovieLens-100K, else generated ones.
 
     Reads headers and side tables, no ratings.
 
     Raises:
         UserError: there is no such file, or it does not fit the settings.
     """
-    from data_pipeline.prepare import read_ratings, resolve_data
+    choice = ColumnChoice.parse(config.columns)
+    if data is None:
+        try:
+            folder = download_ml_100k()
+        except OSError as error:
+            told = (
+                f"MovieLens-100K is not here and cannot be downloaded ({error}): using generated ratings "
+                "from a planted model instead. Give real ratings with DATA=path."
+            )
+            return _generated(config, told)
+        return _of_files(folder, config, choice, f"MovieLens-100K from {folder}")
+    if isinstance(data, str) and data == "generated":
+        return _generated(config, "generated ratings from a planted model")
+    if isinstance(data, str | Path):
+        return _of_files(data, config, choice, str(data))
+    if not hasattr(data, "columns"):
+        raise UserError(f"DATA must be a path or a DataFrame, got {type(data).__name__}")
+    return _of_frame(data, config, choice)
 
-    found, described = resolve_data(data)
-    ratings, test = read_ratings(found, config)
 
-    def batches_of(table: pa.Table) -> Callable[[ReadReport], Iterator[pa.RecordBatch]]:
-        schema = pa.schema(
-            [(f.name, pa.float32() if f.name in ("rating", "weight") else f.type) for f in table.schema]
-        )
+def _of_files(data: str | Path, config: DataConfig, choice: ColumnChoice, described: str) -> RatingsSource:
+    layout = find_layout(data, config)
+    tables = {side.key: read_side_file(side, choice) for side in layout.side_files}
+    source = RatingsSource(
+        name=layout.name,
+        described=described if len(layout.ratings) == 1 else f"{described}: {len(layout.ratings)} files",
+        files=layout.ratings,
+        batches=_batches_of_files(layout.ratings, layout, config, choice),
+        digest=partial(fingerprint_of_files, layout.files),
+        users=tables.get("user_id"),
+        items=tables.get("item_id"),
+    )
+    if not layout.test_ratings:
+        return source
+    test = replace(
+        source,
+        files=layout.test_ratings,
+        batches=_batches_of_files(layout.test_ratings, layout, config, choice),
+    )
+    return replace(source, test=test)
 
-        def batches(report: ReadReport) -> Iterator[pa.RecordBatch]:
-            for batch in table.cast(schema).to_batches(max_chunksize=1 << 18):
-                report.rows += len(batch)
-                yield batch
 
-        return batches
+def _batches_of_files(
+    paths: Sequence[Path], layout: Layout, config: DataConfig, choice: ColumnChoice
+) -> Callable[[ReadReport], Iterator[pa.RecordBatch]]:
+    files = [open_ratings(path, layout.format, choice) for path in paths]
+    for file in files:
+        if file.columns.keys() != files[0].columns.keys():
+            rule = f"all files must have the same columns, got {list(files[0].columns)} in {files[0].path}"
+            raise UserError(f"{rule} and {list(file.columns)} in {file.path}")
+    name = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
 
-    def source(ratings: Ratings, test: RatingsSource | None) -> RatingsSource:
-        return RatingsSource(
-            name=ratings.name,
-            described=described,
-            files=() if not isinstance(found, Path) else (found,),
-            batches=batches_of(ratings.table),
-            digest=lambda: ratings.fingerprint,
-            users=ratings.users,
-            items=ratings.items,
-            rmse_floor=ratings.rmse_floor,
-            test=test,
-        )
+    def batches(report: ReadReport) -> Iterator[pa.RecordBatch]:
+        report.total_bytes += sum(path.stat().st_size for path in paths)
+        parts = in_order(task for file in files for task in file.tasks())
+        return good_rows(parts, report, drop=config.bad_rows == "drop", name=name)
 
-    return source(ratings, source(test, None) if test is not None else None)
+    return batches
+
+
+def _of_frame(frame: pd.DataFrame, config: DataConfig, choice: ColumnChoice) -> RatingsSource:
+    name = "frame"
+    _refuse_predefined(config)
+    frame_columns(frame, choice, name=name)
+    tables = {side.key: read_side_file(side, choice) for side in given_side_files(config)}
+
+    def batches(report: ReadReport) -> Iterator[pa.RecordBatch]:
+        parts = frame_parts(frame, choice, name=name)
+        return good_rows(parts, report, drop=config.bad_rows == "drop", name=name)
+
+    return RatingsSource(
+        name=name,
+        described=f"a DataFrame of {len(frame):,} rows",
+        files=(),
+        batches=batches,
+        digest=lambda: _fingerprint_of_batches(batches(ReadReport())),
+        users=tables.get("user_id"),
+        items=tables.get("item_id"),
+    )
+
+
+def _generated(config: DataConfig, described: str) -> RatingsSource:
+    _refuse_predefined(config)
+    ratings = generate_ratings()
+    return source_of_table(
+        ratings.table,
+        name=ratings.name,
+        described=described,
+        fingerprint=ratings.fingerprint,
+        items=ratings.items,
+        rmse_floor=ratings.rmse_floor,
+    )
+
+
+def source_of_table(
+    table: pa.Table,
+    *,
+    name: str,
+    described: str,
+    fingerprint: str,
+    users: pa.Table | None = None,
+    items: pa.Table | None = None,
+    rmse_floor: float | None = None,
+) -> RatingsSource:
+    """Ratings that are in memory already, with the columns that batches have, as a source."""
+    floats = {"rating", "weight"}
+    schema = pa.schema([(f.name, pa.float32() if f.name in floats else f.type) for f in table.schema])
+
+    def batches(report: ReadReport) -> Iterator[pa.RecordBatch]:
+        for batch in table.cast(schema).to_batches(max_chunksize=_TABLE_BATCH_ROWS):
+            report.rows += len(batch)
+            yield batch
+
+    return RatingsSource(
+        name=name,
+        described=described,
+        files=(),
+        batches=batches,
+        digest=lambda: fingerprint,
+        users=users,
+        items=items,
+        rmse_floor=rmse_floor,
+    )
+
+
+def fingerprint_of_files(paths: Sequence[Path]) -> str:
+    """SHA-256 over names, sizes and the SHA-256 of each piece of 64 MiB, which are computed in threads."""
+    pieces = [(path, start) for path in paths for start in range(0, path.stat().st_size or 1, _HASHED_BYTES)]
+    digest = hashlib.sha256()
+    with ThreadPoolExecutor(4, "hash") as threads:
+        for (path, start), piece in zip(pieces, threads.map(_hash_piece, pieces), strict=True):
+            if not start:
+                digest.update(f"{path.name}\0{path.stat().st_size}\0".encode(errors="surrogateescape"))
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _hash_piece(piece: tuple[Path, int]) -> bytes:
+    path, start = piece
+    digest, left = hashlib.sha256(), _HASHED_BYTES
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        while left and (content := file.read(min(left, 1 << 20))):
+            digest.update(content)
+            left -= len(content)
+    return digest.digest()
+
+
+def _fingerprint_of_batches(batches: Iterator[pa.RecordBatch]) -> str:
+    digest = hashlib.sha256()
+    for batch in batches:
+        digest.update(str(batch.schema).encode())
+        digest.update(batch.serialize())
+    return digest.hexdigest()
+
+
+def _refuse_predefined(config: DataConfig) -> None:
+    if config.split not in SPLIT_NAMES:
+        raise UserError(predefined_rule(config))

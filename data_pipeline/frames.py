@@ -1,0 +1,45 @@
+"""Ratings in a pandas DataFrame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_pipeline.header import ColumnChoice
+from data_pipeline.parquet import ROWS_PER_BATCH, typed_part
+from data_pipeline.parts import Part
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def frame_parts(frame: pd.DataFrame, choice: ColumnChoice, *, name: str) -> Iterator[Part]:
+    """The ratings of a frame with columns named as in a CSV."""
+    columns = frame_columns(frame, choice, name=name)
+    for first in range(0, len(frame), ROWS_PER_BATCH):
+        piece = frame.iloc[first : first + ROWS_PER_BATCH]
+        arrays = {column: _array(piece.iloc[:, position]) for column, position in columns.items()}
+        yield typed_part(arrays, source=name, first=first)
+
+
+def frame_columns(frame: pd.DataFrame, choice: ColumnChoice, *, name: str) -> dict[str, int]:
+    """Our columns -> positions among the frame's."""
+    return choice.match([str(column) for column in frame.columns], source=name)
+
+
+def ids_as_text(column: pd.Series) -> pa.Array:
+    """Ids or other values as a CSV of the frame would hold them; null where one is missing."""
+    try:
+        return pc.cast(pa.array(column, from_pandas=True), pa.string())
+    except (pa.ArrowException, OverflowError):  # ids of mixed types, or of none that Arrow has
+        return pa.array(column.map(str, na_action="ignore"), pa.string(), from_pandas=True)
+
+
+def _array(column: pd.Series) -> pa.Array:
+    try:
+        return pa.array(column, from_pandas=True)
+    except (pa.ArrowException, OverflowError):
+        return ids_as_text(column)

@@ -1,0 +1,79 @@
+"""Parts of a source, typed in threads, handed on in order: a bad row ends it, or is dropped and counted."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from data_pipeline.errors import UserError
+from data_pipeline.report import ReadReport
+
+# So many dropped rows are named in a report.
+NUM_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a source after typing.
+
+    Attributes:
+        batch: its good rows.
+        num_bad: how many were not.
+        raw_bytes: how much of the file was read for it.
+        name_bad: names so many of the bad rows, first ones first: file, line or row, rule and value.
+    """
+
+    batch: pa.RecordBatch
+    num_bad: int = 0
+    raw_bytes: int = 0
+    name_bad: Callable[[int], list[str]] = field(default=lambda _: [])
+
+
+def good_rows(
+    parts: Iterable[Part], report: ReadReport, *, drop: bool, name: str
+) -> Iterator[pa.RecordBatch]:
+    """The batches of the parts; fills the report.
+
+    Raises:
+        UserError: a bad row that is not to be dropped, or no good row at all.
+    """
+    for part in parts:
+        report.bytes_read += part.raw_bytes
+        if part.num_bad and not drop:
+            raise UserError(part.name_bad(1)[0])
+        if part.num_bad:
+            report.dropped_rows += part.num_bad
+            if len(report.first_dropped) < NUM_NAMED:
+                report.first_dropped += part.name_bad(NUM_NAMED - len(report.first_dropped))
+        if len(part.batch):
+            report.rows += len(part.batch)
+            yield part.batch
+    if not report.rows:
+        dropped = (
+            f", {report.dropped_rows:,} dropped, the first: {report.first_dropped[0]}"
+            if report.first_dropped
+            else ""
+        )
+        raise UserError(f"{name}: a ratings file needs rows, got none{dropped}")
+
+
+def in_order(tasks: Iterable[Callable[[], Part]]) -> Iterator[Part]:
+    """Does the tasks in threads, a few ahead of what was asked for, so that memory stays bounded."""
+    num_threads = min(len(os.sched_getaffinity(0)), 8)
+    waiting: deque = deque()
+    with ThreadPoolExecutor(num_threads, "parse") as threads:
+        try:
+            for task in tasks:
+                waiting.append(threads.submit(task))
+                if len(waiting) > num_threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,215 @@
+"""Side features of users and items: one row an id."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_pipeline.errors import UserError
+from data_pipeline.header import COLUMN_ALIASES, ColumnChoice
+from data_pipeline.lines import Dialect, Line
+from data_pipeline.parquet import read_parquet_table
+from data_pipeline.text_file import TextFile, read_header
+from data_pipeline.values import ids, numbers
+
+
+@dataclass(frozen=True)
+class SideFile:
+    """A file of side features and how to read it.
+
+    Attributes:
+        key: `user_id` or `item_id`. The column may be called as in ratings, as `data.columns` says, or `id`.
+        dialect: None for Parquet.
+        names: the columns of a file without a header line.
+        kinds: of columns that are not to be guessed: `text`, `category`, `list` or `integer`.
+        left_out: columns that are not kept.
+        finish: what is done with the table as it is read.
+    """
+
+    path: Path
+    key: str
+    dialect: Dialect | None
+    names: Sequence[str] | None = None
+    kinds: Sequence[tuple[str, str]] = ()
+    left_out: Sequence[str] = ()
+    finish: Callable[[pa.Table], pa.Table] | None = None
+
+
+def read_side_file(side: SideFile, choice: ColumnChoice) -> pa.Table:
+    """The table: the ids in column `key` (int64 or string), then the features.
+
+    Numeric columns become int64 or float64 (null where a field is empty), columns with an `a|b` in them lists
+    of strings, all others strings (null where empty); `title` stays as it is written.
+
+    Raises:
+        UserError: a row of another width, an id that is missing or comes twice, no such column.
+    """
+    if side.dialect is None:
+        raw, name_row = _parquet_columns(side)
+    else:
+        raw, name_row = _text_columns(side)
+    key = _key_column(list(raw), side, choice)
+    id_values, bad = ids(_one_array(raw.pop(key)))
+    if bad is not None:
+        raise UserError(f"{name_row(int(np.flatnonzero(bad)[0]))}: {side.key} must not be empty")
+    _refuse_twice(id_values, side, name_row)
+    kinds = dict(side.kinds)
+    columns = {side.key: id_values}
+    for name, column in raw.items():
+        if name in side.left_out:
+            continue
+        name = name.strip()
+        if name in columns:
+            raise UserError(f"{side.path}: the header must name {name!r} once")
+        kind = kinds.get(name, "text" if name.lower() == "title" else "")
+        name = "title" if name.lower() == "title" else name
+        columns[name] = _feature(_one_array(column), kind, f"{side.path}: {name}")
+    table = pa.table(columns)
+    return table if side.finish is None else side.finish(table)
+
+
+def _text_columns(side: SideFile) -> tuple[dict[str, pa.ChunkedArray], Callable[[int], str]]:
+    assert side.dialect is not None
+    start = 0
+    if side.names is not None:
+        names = list(side.names)
+    else:
+        header = read_header(side.path, side.dialect)
+        names, start = header.names, header.end
+        for name, times in Counter(names).items():
+            if times > 1:
+                raise UserError(f"{side.path}:{header.number}: the header must name {name!r} once")
+    file = TextFile(side.path, side.dialect, {n: i for i, n in enumerate(names)}, len(names), start)
+    blocks = [file.text_columns(block) for block in file.blocks()]
+    if not blocks:
+        raise UserError(f"{side.path}: a table of side features needs rows, got none")
+    columns = {name: pa.chunked_array([c for b in blocks for c in _chunks(b[name])]) for name in names}
+
+    def name_row(row: int) -> str:
+        for block in file.blocks():
+            num_rows = len(next(iter(file.text_columns(block).values())))
+            if row < num_rows:
+                return file.name_rows(block, [row], _nothing)[0].removesuffix(": ")
+            row -= num_rows
+        return str(side.path)
+
+    return columns, name_row
+
+
+def _parquet_columns(side: SideFile) -> tuple[dict[str, pa.ChunkedArray], Callable[[int], str]]:
+    table = read_parquet_table(side.path)
+    if not len(table):
+        raise UserError(f"{side.path}: a table of side features needs rows, got none")
+    columns = dict(zip(table.column_names, table.columns, strict=True))
+    if len(columns) < table.num_columns:
+        raise UserError(f"{side.path}: the columns must have different names, got {table.column_names[:50]}")
+    return columns, lambda row: f"{side.path}: row {row}"
+
+
+def _key_column(names: Sequence[str], side: SideFile, choice: ColumnChoice) -> str:
+    chosen = [] if choice.positional else [choice.names[side.key]] if side.key in choice.names else []
+    wanted = [*chosen, *COLUMN_ALIASES[side.key], "id"]
+    plain = [name.strip().lower() for name in names]
+    for name in wanted:
+        if plain.count(name.lower()) == 1:
+            return names[plain.index(name.lower())]
+    raise UserError(
+        f"{side.path}: the table needs a column named {' or '.join(wanted)}, got {list(names)[:50]}"
+    )
+
+
+def _refuse_twice(id_values: pa.Array, side: SideFile, name_row: Callable[[int], str]) -> None:
+    encoded = pc.dictionary_encode(id_values)
+    if len(encoded.dictionary) == len(id_values):
+        return
+    codes = encoded.indices.to_numpy()
+    is_first = np.zeros(len(codes), bool)
+    is_first[np.unique(codes, return_index=True)[1]] = True
+    row = int(np.flatnonzero(~is_first)[0])
+    raise UserError(f"{name_row(row)}: {side.key} must come once, got {id_values[row].as_py()!r} again")
+
+
+def _feature(column: pa.Array, kind: str, source: str) -> pa.Array:
+    """One column in the type of its kind, which is guessed where it is not told."""
+    if pa.types.is_string(column.type):
+        return _text_feature(column, kind, source)
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        return pc.cast(column, pa.list_(pa.string()))
+    if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
+        if column.type == pa.uint64():
+            return pc.cast(column, pa.float64(), safe=False)
+        return pc.cast(column, pa.int64())
+    if pa.types.is_floating(column.type) or pa.types.is_decimal(column.type):
+        values = pc.cast(column, pa.float64(), safe=False)
+        return pc.if_else(pc.is_finite(values), values, None)
+    try:
+        return pc.cast(column, pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise UserError(f"{source} cannot be a feature, got the type {column.type}") from None
+
+
+def _text_feature(column: pa.Array, kind: str, source: str) -> pa.Array:
+    trimmed = pc.utf8_trim_whitespace(column)
+    filled = pc.if_else(pc.equal(trimmed, ""), None, trimmed)
+    if kind == "text":
+        return column
+    if not kind:
+        kind = _guessed_kind(filled)
+    if kind == "category":
+        return filled
+    if kind == "list":
+        return _split(filled)
+    integers, faults = ids(pc.fill_null(filled, "0"))
+    if pa.types.is_integer(integers.type) and faults is None:
+        return pc.if_else(filled.is_null(), None, integers)
+    if kind == "integer":
+        wrong = next(each for each in filled.to_pylist() if each is not None and not each.isdecimal())
+        raise UserError(f"{source} must be a whole number, got {wrong!r}")
+    return pa.array(numbers(filled)[0], from_pandas=True)
+
+
+def _guessed_kind(filled: pa.Array) -> str:
+    if pc.any(pc.match_substring(filled, "|")).as_py():
+        return "list"
+    _, finite = numbers(filled)
+    is_null = filled.is_null().to_numpy(zero_copy_only=False)
+    if is_null.all() or not np.all(finite | is_null):
+        return "category"
+    # 07030 is a code, not the number 7030.
+    return "category" if pc.any(pc.match_substring_regex(filled, r"^[+-]?0[0-9]")).as_py() else "number"
+
+
+def _split(filled: pa.Array) -> pa.Array:
+    """`a|b` to [a, b]; no value, or MovieLens's word for it, to []."""
+    filled = pc.if_else(pc.equal(filled, "(no genres listed)"), None, filled)
+    lists = pc.split_pattern(pc.fill_null(filled, ""), "|")
+    return pa.array(
+        [[each for each in values if each] for values in lists.to_pylist()], pa.list_(pa.string())
+    )
+
+
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    array = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if (
+        pa.types.is_large_string(array.type)
+        or pa.types.is_string_view(array.type)
+        or pa.types.is_null(array.type)
+    ):
+        array = pc.cast(array, pa.string())
+    return array
+
+
+def _chunks(column: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
+    return column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+
+
+def _nothing(_: Line) -> str:
+    return ""
