@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 
 import pyarrow as pa
 
@@ -15,6 +16,7 @@ from data_pipeline.report import ReadReport
 
 # So many dropped rows are named in a report.
 NUM_NAMED = 5
+_NUM_THREADS = min(len(os.sched_getaffinity(0)), 8)
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,25 @@ def good_rows(
 
 def in_order(tasks: Iterable[Callable[[], Part]]) -> Iterator[Part]:
     """Does the tasks in threads, a few ahead of what was asked for, so that memory stays bounded."""
-    num_threads = min(len(os.sched_getaffinity(0)), 8)
-    waiting: deque = deque()
-    with ThreadPoolExecutor(num_threads, "parse") as threads:
-        try:
-            for task in tasks:
-                waiting.append(threads.submit(task))
-                if len(waiting) > num_threads:
-                    yield waiting.popleft().result()
-            while waiting:
+    threads = _threads(os.getpid())
+    waiting: deque[Future[Part]] = deque()
+    try:
+        for task in tasks:
+            waiting.append(threads.submit(task))
+            if len(waiting) > _NUM_THREADS:
                 yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+@cache
+def _threads(_: int) -> ThreadPoolExecutor:
+    """The process's own; a fork has none.
+
+    They live as long as the process: a generator that was left unfinished is closed by the garbage collector,
+    maybe within a thread's start or end, where waiting for threads to end would last for ever.
+    """
+    return ThreadPoolExecutor(_NUM_THREADS, "parse")

@@ -20,6 +20,7 @@ from launch.options import (
     settings_option,
     workdir_argument,
 )
+from launch.prepare import prepare
 from launch.verify import verify
 
 # TensorFlow takes seconds to import: each verb imports what it needs, after its arguments were checked.
@@ -30,43 +31,6 @@ from launch.verify import verify
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def cli(debug: bool) -> None:
     """Trains embedding+MLP recommenders on one CPU, all GPUs of a server, or several machines."""
-
-
-@cli.command()
-@data_argument
-@click.option("--out", type=AS_PATH, required=True, help="The new folder.")
-@settings_option
-@json_option
-def prepare(data: str | None, out: Path, settings: tuple[str, ...], as_json: bool) -> None:
-    """Splits and indexes ratings into a prepared dataset.
-
-    DATA is a ratings file (ML-100K's u.data, or .csv/.tsv with a header), a folder with u.data, or
-    `generated`. Without it: MovieLens-100K if it can be had, else generated ratings.
-    """
-    from data_pipeline.dataset import require_empty
-    from data_pipeline.prepare import prepare_dataset, read_ratings, resolve_data
-    from trainer.config import make_config
-    from trainer.recipes import RECIPES
-
-    for setting in settings:
-        if not setting.startswith("data."):
-            raise click.UsageError(f"prepare takes only data.* settings, got {setting!r}")
-    config = make_config("article", RECIPES, settings).data
-    require_empty(out)
-    source, described = resolve_data(data)
-    print(f"data      {described}", file=sys.stderr)
-    ratings, test = read_ratings(source, config)
-    dataset = prepare_dataset(ratings, test, config, out)
-    manifest = dataset.manifest
-    result = {
-        key: manifest[key] for key in ("rows", "dropped_rows", "users", "items", "splits", "rmse_floor")
-    }
-    result["dataset"] = str(out)
-    splits = ", ".join(f"{name} {rows:,}" for name, rows in manifest["splits"].items())
-    text = f"{manifest['rows']:,} ratings, {manifest['users']:,} users, {manifest['items']:,} items: {splits}"
-    if manifest["rmse_floor"] is not None:
-        text += f"\nplanted noise: no model can reach a test RMSE much below {manifest['rmse_floor']:.4f}"
-    print_result(result, f"{text}\nprepared dataset: {out}", as_json)
 
 
 @cli.command()
@@ -215,6 +179,7 @@ def recommend(workdir: Path | None, user: str | None, k: int, best: bool, as_jso
     print_result(fields, "\n".join(lines), as_json)
 
 
+cli.add_command(prepare)
 cli.add_command(verify)
 
 

@@ -18,7 +18,7 @@ HEADER = "user_id,item_id,rating,timestamp\n"
 GOOD = HEADER + "".join(f"{row // 10},{row % 10},{row % 7 % 5 + 1},0\n" for row in range(100))
 GARBAGE = np.random.default_rng(0).bytes(3000)
 TEST_FRACTION_RULE = "data.test_fraction must be above 0 and below 1"
-SPLIT_RULE = "data.split must be 'random', or a pair in a folder such as u1"
+SPLIT_RULE = "data.split must be one of random, per-user, leave-last-out, time, k-fold, or a pair in a folder"
 ROWS_RULE = "a split needs at least one row for train and one for test"
 
 
@@ -73,18 +73,31 @@ def refused(sandbox, capsys):
         (GOOD + "1,2,good,4\n", "bad.csv:102: rating must be a finite number, got 'good': '1,2,good,4'"),
         (GOOD + "1,2,NaN,4\n", "bad.csv:102: rating must be a finite number, got 'NaN': '1,2,NaN,4'"),
         (GOOD + "1,2,inf,4\n", "bad.csv:102: rating must be a finite number, got 'inf': '1,2,inf,4'"),
-        (GARBAGE, "bad.csv:2: a ratings file is text, got a NUL byte"),
+        (GARBAGE, "bad.csv:1: a ratings file is UTF-8 text, got "),
+        (HEADER.encode() + b"1,2,\0,4\n", "bad.csv:2: a ratings file is text, got a NUL byte"),
         (
             b"\xff\xfe" + GARBAGE.replace(b"\0", b"\n"),
             "bad.csv:1: a ratings file is UTF-8 text, got '\\xff\\xfe",
         ),
         (
             "name,stars\na,1\n",
-            "bad.csv:1: the header needs a column named user_id or userid or user, got ['name'",
+            "bad.csv:1: the header needs a column named user_id or userid or user, or --columns user=",
         ),
         (HEADER + "1,2,3,4\n", f"{ROWS_RULE}, got 1 rating(s) with data.test_fraction 0.2"),
     ],
-    ids=["empty", "header only", "columns", "word", "NaN", "inf", "NUL", "no UTF-8", "header", "one rating"],
+    ids=[
+        "empty",
+        "header only",
+        "columns",
+        "word",
+        "NaN",
+        "inf",
+        "garbage",
+        "NUL",
+        "no UTF-8",
+        "header",
+        "one rating",
+    ],
 )
 def test_bad_ratings_are_refused(sandbox, refused, content, message):
     (sandbox / "bad.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -96,7 +109,10 @@ def test_bad_ratings_are_refused(sandbox, refused, content, message):
     [
         (["missing.csv"], "DATA: no such file or folder: missing.csv"),
         (["good.csv/u.data"], "DATA: no such file or folder: good.csv/u.data"),
-        (["."], "DATA: a folder of ratings has u.data (MovieLens-100K) or manifest.json, got ."),
+        (
+            ["nothing"],
+            "DATA: a folder of ratings has u.data, ratings.dat or CSV, TSV or Parquet files, got nothing",
+        ),
         (["good.csv", "--set", "data.test_fraction=0"], f"{TEST_FRACTION_RULE}, got 0.0"),
         (["good.csv", "--set", "data.test_fraction=1"], f"{TEST_FRACTION_RULE}, got 1.0"),
         (["good.csv", "--set", "data.test_fraction=nan"], f"{TEST_FRACTION_RULE}, got nan"),
@@ -104,16 +120,32 @@ def test_bad_ratings_are_refused(sandbox, refused, content, message):
             ["good.csv", "--set", "data.validation_fraction=1"],
             "data.validation_fraction must be at least 0 and below 1, got 1.0",
         ),
-        (["good.csv", "--set", "data.split=u1"], f"{SPLIT_RULE}, got 'u1'"),
-        (["generated", "--set", "data.split=u1"], f"{SPLIT_RULE}, got 'u1'"),
-        (["good.csv", "--set", "data.fraction=0.2"], "unknown setting 'data.fraction'; known: data.split,"),
+        (["good.csv", "--set", "data.split=u1"], f"{SPLIT_RULE} such as u1, got 'u1'"),
+        (["generated", "--set", "data.split=u1"], f"{SPLIT_RULE} such as u1, got 'u1'"),
+        (["good.csv", "--set", "data.fraction=0.2"], "unknown setting 'data.fraction'; known: data.format,"),
         (["good.csv", "--set", "data.test_fraction=few"], "data.test_fraction must be float, got 'few'"),
         (["good.csv", "--set", "train.epochs=3"], "prepare takes only data.* settings, got 'train.epochs=3'"),
+        (
+            ["good.csv", "--bad-rows", "keep"],
+            "Invalid value for '--bad-rows': 'keep' is not one of 'error', 'drop'.",
+        ),
+        (["good.csv", "--columns", "user=a,time=b"], "data.columns takes user=COLUMN, item=COLUMN, rating="),
+        (
+            ["good.csv", "--columns", "user=who"],
+            "good.csv:1: the header needs the column 'who' that data.col",
+        ),
+        (["good.csv", "--users", "people.csv"], "data.users: no such file: people.csv"),
+        (
+            ["good.csv", "--format", "csv", "--set", "data.format=csv"],
+            "give --format or --set data.format, got both",
+        ),
+        (["good.csv", "--set", "data.fold=5"], "data.fold must be below data.folds (5), got 5"),
         (["good.csv", "other.csv"], "Got unexpected extra argument (other.csv)"),
         (["good.csv", "--fast"], "No such option '--fast'"),
     ],
 )
-def test_prepare_refuses(refused, arguments, message):
+def test_prepare_refuses(sandbox, refused, arguments, message):
+    (sandbox / "nothing").mkdir()
     assert refused("prepare", *arguments, "--out", "out").startswith(f"reeltrain: {message}")
 
 
@@ -309,7 +341,7 @@ def test_a_run_whose_dataset_is_another_now_is_refused(sandbox, refused, begun_r
             "--pairs: empty.csv needs a header line, got an empty file",
         ),
         (["predict", "run", "--pairs", "garbage.csv"], "garbage.csv:1: a ratings file is UTF-8 text, got "),
-        (["predict", "run", "--pairs", "fields.csv"], "fields.csv:3: a row has 2 fields, got 4: '1,2,3,4'"),
+        (["predict", "run", "--pairs", "fields.csv"], "fields.csv:3: a row has 2 columns, got 4: '1,2,3,4'"),
         (["predict", "run", "--pairs", "no_id.csv"], "no_id.csv:2: user_id and item_id must not be empty: "),
         (["recommend", "run", "-k", "0"], "Invalid value for -k: k must be at least 1, got 0"),
         (

@@ -1,0 +1,41 @@
+"""Reading whatever a test wrote, whole."""
+
+import pyarrow as pa
+import pytest
+
+from data_pipeline.config import DataConfig
+from data_pipeline.errors import UserError
+from data_pipeline.ratings import one_table
+from data_pipeline.source import ReadReport, open_source
+
+
+def write(folder, content, name="ratings.csv"):
+    """The path of a new file."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def read_data(data, **settings) -> tuple[pa.Table, ReadReport]:
+    """All of DATA's ratings, and the report."""
+    report = ReadReport()
+    table = one_table(list(open_source(data, DataConfig(**settings)).batches(report)))
+    assert len(table) == report.rows
+    assert table.num_columns == len(set(table.column_names))
+    assert all(column.null_count == 0 for column in table.columns)
+    return table, report
+
+
+def read(folder, content, name="ratings.csv", **settings) -> pa.Table:
+    """The ratings in a file of this content."""
+    return read_data(write(folder, content, name), **settings)[0]
+
+
+def refusal(folder, content, name="ratings.csv", **settings) -> str:
+    """The error's text without the file's folder."""
+    with pytest.raises(UserError) as caught:
+        read(folder, content, name, **settings)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message.replace(f"{folder}/", "")
