@@ -38,9 +38,7 @@ class Block:
     is_last: bool = False
 
 
-def read_blocks(
-    path: Path, dialect: Dialect, *, start: int = 0, block_bytes: int = BLOCK_BYTES
-) -> Iterator[Block]:
+def read_blocks(path: Path, dialect: Dialect, *, start: int = 0, block_bytes: int) -> Iterator[Block]:
     """The file's rows from an offset on; the last block may end with an open quote.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from data_pipeline.errors import UserError
+from data_pipeline.errors import UserError, shown
 
 # Accepted header names, lower case, best first.
 COLUMN_ALIASES = {
@@ -47,13 +47,13 @@ class ColumnChoice:
             column = _OPTION_NAMES.get(option)
             if column is None or not name:
                 known = ", ".join(f"{option}=COLUMN" for option in ("user", "item", *RATING_COLUMNS[2:]))
-                raise UserError(f"data.columns takes {known}, got {part.strip()!r} in {text!r}")
+                raise UserError(f"data.columns takes {known}, got {shown(part.strip())} in {shown(text)}")
             if column in names:
-                raise UserError(f"data.columns must name {option} once, got {text!r}")
+                raise UserError(f"data.columns must name {option} once, got {shown(text)}")
             names[column] = name
         left_out = frozenset(column for column, name in names.items() if name == "none")
         if left_out & {"user_id", "item_id"}:
-            raise UserError(f"data.columns: every rating has a user and an item, got {text!r}")
+            raise UserError(f"data.columns: every rating has a user and an item, got {shown(text)}")
         return cls({column: name for column, name in names.items() if column not in left_out}, left_out)
 
     @property
@@ -85,7 +85,7 @@ class ColumnChoice:
             if position is not None:
                 columns[column] = position
             elif column in REQUIRED_COLUMNS:
-                raise UserError(f"{source}: {_missing(column)}, got {list(header[:50])}")
+                raise UserError(f"{source}: {_missing(column)}, got {shown(list(header))}")
         self._refuse_shared(columns, source=source)
         return columns
 
@@ -98,7 +98,7 @@ class ColumnChoice:
                     return _only(name, names, header, source=source)
             raise UserError(
                 f"{source}: the header needs the column {wanted!r} that data.columns names, "
-                f"got {list(header[:50])}"
+                f"got {shown(list(header))}"
             )
         names = [_plain(name) for name in header]
         found = next((alias for alias in COLUMN_ALIASES[column] if alias in names), None)
@@ -119,7 +119,7 @@ def _plain(name: str) -> str:
 
 def _only(name: str, names: Sequence[str], header: Sequence[str], *, source: str) -> int:
     if names.count(name) > 1:
-        raise UserError(f"{source}: the header must name {name} once, got {list(header[:50])}")
+        raise UserError(f"{source}: the header must name {name} once, got {shown(list(header))}")
     return names.index(name)
 
 

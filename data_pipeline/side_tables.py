@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_pipeline.errors import UserError
+from data_pipeline.errors import UserError, shown
 from data_pipeline.header import COLUMN_ALIASES, ColumnChoice
 from data_pipeline.lines import Dialect, Line
 from data_pipeline.parquet import read_parquet_table
@@ -66,7 +66,7 @@ def read_side_file(side: SideFile, choice: ColumnChoice) -> pa.Table:
             continue
         name = name.strip()
         if name in columns:
-            raise UserError(f"{side.path}: the header must name {name!r} once")
+            raise UserError(f"{side.path}: the header must name {shown(name)} once")
         kind = kinds.get(name, "text" if name.lower() == "title" else "")
         name = "title" if name.lower() == "title" else name
         columns[name] = _feature(_one_array(column), kind, f"{side.path}: {name}")
@@ -84,7 +84,7 @@ def _text_columns(side: SideFile) -> tuple[dict[str, pa.ChunkedArray], Callable[
         names, start = header.names, header.end
         for name, times in Counter(names).items():
             if times > 1:
-                raise UserError(f"{side.path}:{header.number}: the header must name {name!r} once")
+                raise UserError(f"{side.path}:{header.number}: the header must name {shown(name)} once")
     file = TextFile(side.path, side.dialect, {n: i for i, n in enumerate(names)}, len(names), start)
     blocks = [file.text_columns(block) for block in file.blocks()]
     if not blocks:
@@ -108,7 +108,9 @@ def _parquet_columns(side: SideFile) -> tuple[dict[str, pa.ChunkedArray], Callab
         raise UserError(f"{side.path}: a table of side features needs rows, got none")
     columns = dict(zip(table.column_names, table.columns, strict=True))
     if len(columns) < table.num_columns:
-        raise UserError(f"{side.path}: the columns must have different names, got {table.column_names[:50]}")
+        raise UserError(
+            f"{side.path}: the columns must have different names, got {shown(table.column_names)}"
+        )
     return columns, lambda row: f"{side.path}: row {row}"
 
 
@@ -120,7 +122,7 @@ def _key_column(names: Sequence[str], side: SideFile, choice: ColumnChoice) -> s
         if plain.count(name.lower()) == 1:
             return names[plain.index(name.lower())]
     raise UserError(
-        f"{side.path}: the table needs a column named {' or '.join(wanted)}, got {list(names)[:50]}"
+        f"{side.path}: the table needs a column named {' or '.join(wanted)}, got {shown(list(names))}"
     )
 
 
@@ -132,7 +134,7 @@ def _refuse_twice(id_values: pa.Array, side: SideFile, name_row: Callable[[int],
     is_first = np.zeros(len(codes), bool)
     is_first[np.unique(codes, return_index=True)[1]] = True
     row = int(np.flatnonzero(~is_first)[0])
-    raise UserError(f"{name_row(row)}: {side.key} must come once, got {id_values[row].as_py()!r} again")
+    raise UserError(f"{name_row(row)}: {side.key} must come once, got {shown(id_values[row].as_py())} again")
 
 
 def _feature(column: pa.Array, kind: str, source: str) -> pa.Array:
@@ -170,7 +172,7 @@ def _text_feature(column: pa.Array, kind: str, source: str) -> pa.Array:
         return pc.if_else(filled.is_null(), None, integers)
     if kind == "integer":
         wrong = next(each for each in filled.to_pylist() if each is not None and not each.isdecimal())
-        raise UserError(f"{source} must be a whole number, got {wrong!r}")
+        raise UserError(f"{source} must be a whole number, got {shown(wrong)}")
     return pa.array(numbers(filled)[0], from_pandas=True)
 
 

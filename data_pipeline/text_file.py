@@ -10,7 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from data_pipeline.blocks import Block, first_line, line_number, read_blocks
+from data_pipeline import blocks
+from data_pipeline.blocks import Block, first_line, line_number
 from data_pipeline.errors import UserError
 from data_pipeline.lines import Dialect, Line, end_of_last_row, split_lines
 
@@ -54,7 +55,7 @@ class TextFile:
     start: int = 0
 
     def blocks(self) -> Iterator[Block]:
-        return read_blocks(self.path, self.dialect, start=self.start)
+        return blocks.read_blocks(self.path, self.dialect, start=self.start, block_bytes=blocks.BLOCK_BYTES)
 
     def for_arrow(self, block: Block) -> ArrowText | None:
         """The block, or None where Arrow would not see the rows that are there."""

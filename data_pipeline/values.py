@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_pipeline.errors import shown
+
 # A column's values and which of them break its rule (None: none does). Where one does, the value is any.
 Typed = tuple[pa.Array, np.ndarray | None]
 
@@ -45,15 +47,21 @@ def typed(columns: Mapping[str, pa.Array]) -> tuple[pa.RecordBatch, np.ndarray |
     if "rating" not in arrays:
         arrays["rating"] = pa.array(np.ones(len(arrays["user_id"]), np.float32))
         arrays = {name: arrays[name] for name in _RULES if name in arrays}
-    batch = pa.RecordBatch.from_pydict(arrays)
-    return (batch, None) if bad is None else (batch.filter(pa.array(~bad)), bad)
+    if bad is not None:
+        good = pa.array(~bad)
+        arrays = {name: array.filter(good) for name, array in arrays.items()}
+        for name in ("user_id", "item_id"):
+            arrays[name] = ids(arrays[name])[
+                0
+            ]  # that all ids are integers may be true of the good rows alone
+    return pa.RecordBatch.from_pydict(arrays), bad
 
 
 def row_fault(columns: Mapping[str, pa.Array]) -> str | None:
     """The rule that one row, in columns of length 1, breaks, and the value; None where it breaks none."""
     for name, column in columns.items():
         if _CONVERTERS[name](_plain(column))[1] is not None:
-            return f"{name} {_RULES[name]}, got {_plain(column)[0].as_py()!r}"
+            return f"{name} {_RULES[name]}, got {shown(_plain(column)[0].as_py())}"
     return None
 
 

@@ -68,9 +68,9 @@ def with_options(settings: tuple[str, ...], options: dict[str, Any]) -> list[str
 def prepare(data: str | None, out: Path, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Splits and indexes ratings into a prepared dataset.
 
-    DATA is a MovieLens folder or file (ML-100K, 1M, 10M, the CSV ones), a CSV, TSV (also .gz, .zst) or Parquet
-    file, a folder or a glob of such files, or `generated`. Without it: MovieLens-100K if it can be had, else
-    generated ratings.
+    DATA is a MovieLens folder or file (ML-100K, 1M, 10M, the CSV ones), a CSV, TSV (also .gz, .zst) or
+    Parquet file, a folder or a glob of such files, or `generated`. Without it: MovieLens-100K if it can be
+    had, else generated ratings.
     """
     from data_pipeline.dataset import require_empty
     from data_pipeline.prepare import prepare_dataset, read_ratings, resolve_data

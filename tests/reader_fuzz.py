@@ -1,0 +1,322 @@
+"""Files that no reader was made for. By hand: python tests/reader_fuzz.py [CASES] [FIRST SEED]."""
+
+import csv
+import gzip
+import io
+import random
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_pipeline import blocks
+from data_pipeline.errors import UserError
+from reading import read_data, write
+from slow_reader import Expected, expect, rows_of, written_as_integers
+
+IDS = [
+    *(
+        "1",
+        "2",
+        "30",
+        "400",
+        "07",
+        " 7",
+        "7 ",
+        "+7",
+        "-7",
+        "-0",
+        "0",
+        "0x10",
+        "1e3",
+        "1.0",
+        "٣",
+        "NA",
+        "nan",
+        "null",
+    ),
+    *("9223372036854775807", "9223372036854775808", "-9223372036854775808", "-9223372036854775809", "9" * 40),
+    *(
+        "Anna",
+        "a,b",
+        'a"b',
+        '"',
+        "a\nb",
+        "a\r\nb",
+        "a\tb",
+        "a::b",
+        "a;b",
+        "Zoë",
+        "日本",
+        "\u00a0",
+        " ",
+        "",
+        "x" * 50,
+    ),
+    str(uuid.UUID(int=7)),
+]
+NUMBERS = [
+    *(
+        "1",
+        "2",
+        "3",
+        "4.5",
+        "0.5",
+        "-10",
+        "100",
+        "5.",
+        ".5",
+        "+1",
+        "1e3",
+        " 4 ",
+        "007",
+        "3.0000001",
+        "1e-400",
+        "-0.0",
+    ),
+    *(
+        "",
+        " ",
+        "x",
+        "nan",
+        "NaN",
+        "inf",
+        "-Infinity",
+        "1e39",
+        "1e400",
+        "0x10",
+        "1_0",
+        "1,5",
+        "3.4028235e38",
+        "٣",
+    ),
+    *("9223372036854775807", "9223372036854775808", "-9223372036854775808", "100.9", "-0.5", "1" * 400),
+]
+FORMATS = {  # file name -> delimiter (None: the header decides), quotes, header line
+    "r.csv": (None, True, True),
+    "r.tsv": ("\t", True, True),
+    "u.data": ("\t", False, False),
+    "ratings.dat": ("::", False, False),
+}
+LINE_ENDS = ["\n", "\n", "\r\n", "\r"]
+
+
+def text_file(rng: random.Random, name: str) -> bytes:
+    """Mostly good rows."""
+    delimiter, quotes, has_header = FORMATS[name]
+    if delimiter is None:
+        delimiter = rng.choice([",", ",", ",", ";", "|"])
+    header = ["user_id", "item_id", "rating", "timestamp"]
+    if has_header and rng.random() < 0.5:
+        extra = rng.sample(["weight", "title", "Note"], rng.randint(0, 3))
+        header = [h for h in header if h != "timestamp" or rng.random() < 0.7] + extra
+        rng.shuffle(header)
+    evil = rng.choice([0, 0, 0.02, 0.3])
+    ids = rng.choice(
+        [IDS[:4], IDS[:4], [str(rng.getrandbits(60)) for _ in range(9)], IDS[:9], ["a", "b", "7"]]
+    )
+
+    def field(column):
+        if rng.random() < evil:
+            return rng.choice(IDS if column.endswith("_id") else NUMBERS)
+        if column.endswith("_id"):
+            return rng.choice(ids)
+        if column == "timestamp":
+            return str(rng.randrange(10**9))
+        return rng.choice(["a title", "", "x"]) if column in ("title", "Note") else rng.choice(NUMBERS[:5])
+
+    rows = [[field(column) for column in header] for _ in range(rng.choice([0, 1, 3, 30, 300]))]
+    end = rng.choice(LINE_ENDS)
+    if quotes:
+        sink = io.StringIO(newline="")
+        quoting = rng.choice([csv.QUOTE_MINIMAL, csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
+        writer = csv.writer(sink, delimiter=delimiter, lineterminator=end, quoting=quoting)
+        writer.writerows([header] * has_header + rows)
+        return sink.getvalue().encode()
+    return "".join(delimiter.join(row) + end for row in rows).encode()
+
+
+def mutated(rng: random.Random, content: bytes) -> bytes:
+    """Another file by a few accidents."""
+    for _ in range(rng.choice([0, 1, 1, 2, 5])):
+        content = accident(rng, content)
+    return content
+
+
+def accident(rng: random.Random, content: bytes) -> bytes:
+    at = rng.randint(0, len(content))
+    to = min(len(content), at + rng.choice([0, 1, 5, 100]))
+    before, cut, after = content[:at], content[at:to], content[to:]
+    kind = rng.randrange(12)
+    if kind == 0:
+        return before
+    if kind <= 4:
+        pieces = [b"", b"\0", b"\xe9\xff", rng.randbytes(3), rng.randbytes(50), b"y" * 300, b"y" * 200_000]
+        return before + rng.choice(pieces) + rng.choice([b"", cut]) + after
+    if kind <= 7:
+        return before + rng.choice([b'"', b"\r", b"\n", b"\t", b",", b":", b"\n\n", b'"\n']) + after
+    if kind == 8:
+        return rng.choice([content + cut, before + content, content + b"PAR1" + rng.randbytes(20)])
+    if kind == 9:
+        return rng.choice([b"\xef\xbb\xbf" + content, content.rstrip(b"\r\n")])
+    encoding = "latin-1" if kind == 10 else rng.choice(["utf-16", "latin-1", "utf-8"])
+    return content.decode(errors="replace").encode(encoding, errors="replace")
+
+
+def text_case(rng: random.Random, folder: Path) -> str:
+    """One text file, compressed or not: exactly the rows that the slow reader finds, or a refusal."""
+    name = rng.choice(list(FORMATS))
+    content = rng.randbytes(rng.choice([1, 100, 3000])) if rng.random() < 0.03 else text_file(rng, name)
+    content = mutated(rng, content)
+    delimiter, quotes, has_header = FORMATS[name]
+    stored, expected = content, None
+    if rng.random() < 0.2:
+        stored, expected = compressed(rng, content)
+        name += ".gz"
+    elif content.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1")):
+        return "looks like another format"
+    if expected is None:
+        expected = expect(content, delimiter=delimiter, quotes=quotes, has_header=has_header)
+    if not content:
+        expected = Expected(refused=True)
+    settings = {"format": "ml-1m"} if name.startswith("ratings.dat") else {}
+    settings |= {"format": "ml-100k"} if name.startswith("u.data") else {}
+    return compare(write(folder, stored, name), expected, settings)
+
+
+def compressed(rng: random.Random, content: bytes) -> tuple[bytes, Expected | None]:
+    """The file, and what is expected if that is not what is expected of the content."""
+    zstd = rng.random() < 0.5
+    whole = pa.Codec("zstd").compress(content, asbytes=True) if zstd else gzip.compress(content)
+    accident = rng.choice(["none", "none", "cut", "flip"])
+    if accident == "cut":
+        return whole[: rng.randint(5, len(whole) - 1)], Expected(refused=True)
+    if accident == "flip" and not zstd:  # zstd has no checksum here
+        at = rng.randrange(10, len(whole))
+        return whole[:at] + bytes([whole[at] ^ 1 << rng.randrange(8)]) + whole[at + 1 :], Expected(
+            refused=True
+        )
+    return whole, None
+
+
+def parquet_case(rng: random.Random, folder: Path) -> str:
+    """A Parquet file, whole or damaged: its rows, or a refusal."""
+    num_rows = rng.choice([0, 1, 50])
+    ids = rng.choice(
+        [
+            pa.array(
+                [rng.randrange(9) for _ in range(num_rows)], rng.choice([pa.int8(), pa.int64(), pa.uint32()])
+            ),
+            pa.array([rng.choice(IDS) for _ in range(num_rows)]),
+            pa.array([rng.choice(IDS) for _ in range(num_rows)], pa.large_string()),
+            pa.array([rng.choice(IDS[:9]) for _ in range(num_rows)]).dictionary_encode(),
+            pa.array([rng.choice([1, None, 2**63]) for _ in range(num_rows)], pa.uint64()),
+        ]
+    )
+    ratings = pa.array(
+        [rng.choice([1.0, 2.5, -3.0, None, float("nan"), 1e300]) for _ in range(num_rows)], pa.float64()
+    )
+    if rng.random() < 0.5:
+        ratings = pa.array([rng.randrange(5) for _ in range(num_rows)])
+    table = pa.table({"user": ids, "item": [f"i{i}" for i in range(num_rows)], "rating": ratings})
+    path = folder / "r.parquet"
+    pq.write_table(
+        table, path, row_group_size=rng.choice([7, 100]), compression=rng.choice(["snappy", "zstd", "none"])
+    )
+    users = [None if u is None else str(u) for u in table["user"].to_pylist()]
+    limit = 3.4028234e38
+    rows = [
+        (user, item, rating, 0, 1.0)
+        for user, item, rating in zip(users, table["item"].to_pylist(), ratings.to_pylist(), strict=True)
+        if user is not None and user.strip() and rating is not None and abs(rating) < limit
+    ]
+    expected = Expected(rows=rows, bad_lines=[0] * (num_rows - len(rows)))
+    content = path.read_bytes()
+    if rng.random() < 0.5:
+        damaged = mutated(rng, content)
+        if damaged != content:
+            return survive(write(folder, damaged, "r.parquet"), len(table))
+    return compare(path, expected, {}, names_lines=False)
+
+
+def compare(path: Path, expected: Expected, settings: dict, *, names_lines: bool = True) -> str:
+    """What came of it, after checks of both ways to treat bad rows."""
+    refused = expected.refused or not expected.rows
+    table, report, error = attempt(path, **settings, bad_rows="drop")
+    if refused:
+        assert error is not None, f"must be refused, got {len(table)} rows"
+    else:
+        assert error is None, error
+        assert rows_of(table) == expected.rows
+        assert report.dropped_rows == len(expected.bad_lines)
+        assert len(report.first_dropped) == min(report.dropped_rows, 5)
+        assert report.bytes_read == report.total_bytes == path.stat().st_size
+        for name, position in (("user_id", 0), ("item_id", 1)):
+            written = written_as_integers([row[position] for row in expected.rows])
+            assert pa.types.is_integer(table[name].type) == written, f"{name} is {table[name].type}"
+        for named, line in zip(report.first_dropped, expected.bad_lines if names_lines else [], strict=False):
+            assert named.startswith(f"{path}:{line}: "), f"{named} must name line {line}"
+    table, _, error = attempt(path, **settings)
+    if refused or expected.bad_lines:
+        assert error is not None, "a bad row must be an error"
+        if expected.bad_lines and not expected.refused and names_lines:
+            assert str(error).startswith(f"{path}:{expected.bad_lines[0]}: "), error
+        return "refused" if refused else "some rows bad"
+    assert error is None, error
+    assert rows_of(table) == expected.rows
+    return "read"
+
+
+def survive(path: Path, num_rows: int) -> str:
+    """A damaged Parquet file has no checksum: all of its rows, whatever is in them, or an error."""
+    table, report, error = attempt(path, bad_rows="drop")
+    if error is None:
+        assert len(table) + report.dropped_rows == num_rows
+        return "damaged, read"
+    return "damaged, refused"
+
+
+def attempt(path, **settings):
+    """(table, report, None) or (None, None, the error)."""
+    try:
+        return *read_data(path, **settings), None
+    except UserError as error:
+        message = str(error)
+        if len(message.splitlines()) != 1 or len(message) > 3000 or str(path) not in message:
+            raise AssertionError(f"one line that names the file is wanted, got {message!r}") from error
+        return None, None, error
+
+
+def run_case(seed: int, folder: Path) -> str:
+    """One file of the seed; returns what came of it."""
+    rng = random.Random(seed)
+    was = blocks.BLOCK_BYTES
+    blocks.BLOCK_BYTES = rng.choice([1, 10, 100, 1000, was, was])
+    try:
+        return (parquet_case if rng.random() < 0.2 else text_case)(rng, folder)
+    finally:
+        blocks.BLOCK_BYTES = was
+
+
+def main(num_cases: int = 10_000, first: int = 0) -> None:
+    outcomes: Counter[str] = Counter()
+    slowest = (0.0, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(first, first + num_cases):
+            began = time.perf_counter()
+            try:
+                outcomes[run_case(seed, Path(folder))] += 1
+            except Exception as error:
+                outcomes["FAILED"] += 1
+                print(f"seed {seed}: {type(error).__name__}: {str(error)[:300]}", flush=True)
+            slowest = max(slowest, (time.perf_counter() - began, seed))
+    print(dict(outcomes), f"slowest {slowest[0]:.2f} s, seed {slowest[1]}")
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
