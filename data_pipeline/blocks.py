@@ -19,7 +19,7 @@ from data_pipeline.lines import Dialect, Line, count_line_ends, end_of_last_row,
 BLOCK_BYTES = 8 << 20
 MAX_ROW_BYTES = 64 << 20
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Block:
         is_last: the file ends with it, maybe within a quoted field.
     """
 
-    content: bytes
+    content: bytes | bytearray
     offset: int
     raw_bytes: int
     is_last: bool = False
@@ -45,19 +45,25 @@ def read_blocks(path: Path, dialect: Dialect, *, start: int = 0, block_bytes: in
         UserError: while iterating: not decompressible, or a row longer than `MAX_ROW_BYTES`.
     """
     with _opened(path) as (text, raw):
-        _skip(text, start)
+        for skipped in range(0, start, BLOCK_BYTES):
+            _read(text, min(BLOCK_BYTES, start - skipped), path)
         offset, counted, rest = start, 0, b""
         while True:
-            read = _read(text, max(block_bytes, len(rest)), path)
-            content = rest + read
-            end = end_of_last_row(content, dialect) if read else len(content)
+            # Filled and cut in place: blocks are large, and copies of them cost as much as reading.
+            content = bytearray(len(rest) + max(block_bytes, len(rest)))
+            content[: len(rest)] = rest
+            num_read = _read_into(text, memoryview(content)[len(rest) :], path)
+            del content[len(rest) + num_read :]
+            end = end_of_last_row(content, dialect) if num_read else len(content)
+            rest = bytes(memoryview(content)[end:])
             if end:
+                del content[end:]
                 raw_bytes = raw.tell() - counted
-                yield Block(content[:end], offset, raw_bytes, is_last=not read)
+                yield Block(content, offset, raw_bytes, is_last=not num_read)
                 counted += raw_bytes
-            if not read:
+            if not num_read:
                 return
-            offset, rest = offset + end, content[end:]
+            offset += end
             if len(rest) > MAX_ROW_BYTES:
                 line = line_number(path, offset)
                 shown = repr(rest[:100])[1:]
@@ -97,8 +103,8 @@ def _opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
         raw.seek(0)
         compression = next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
         text: IO[bytes] = raw if compression is None else _decompressed(raw, compression)
-        head = _read(text, len(_BYTE_ORDER_MARK), path)
-        if head != _BYTE_ORDER_MARK:
+        head = _read(text, len(BYTE_ORDER_MARK), path)
+        if head != BYTE_ORDER_MARK:
             text = _Chained(head, text)  # type: ignore[assignment]
         yield text, raw
 
@@ -113,22 +119,24 @@ class _Chained(io.RawIOBase):
     def __init__(self, head: bytes, rest: IO[bytes]) -> None:
         self._head, self._rest = head, rest
 
-    def read(self, size: int = -1) -> bytes:
-        head, self._head = self._head[:size], self._head[size:]
-        return head + self._rest.read(size - len(head)) if size > len(head) else head
-
-
-def _skip(text: IO[bytes], num_bytes: int) -> None:
-    while num_bytes > 0:
-        read = text.read(min(num_bytes, BLOCK_BYTES))
-        if not read:
-            return
-        num_bytes -= len(read)
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        head, self._head = self._head[: len(buffer)], self._head[len(buffer) :]
+        buffer[: len(head)] = head
+        return len(head) + self._rest.readinto(buffer[len(head) :])  # type: ignore[attr-defined]
 
 
 def _read(text: IO[bytes], num_bytes: int, path: Path) -> bytes:
+    content = bytearray(num_bytes)
+    return bytes(content[: _read_into(text, memoryview(content), path)])
+
+
+def _read_into(text: IO[bytes], buffer: memoryview, path: Path) -> int:
+    """Fills the buffer, or less at the end of the text; returns how much."""
+    total = 0
     try:
-        return text.read(num_bytes)
+        while total < len(buffer) and (num_read := text.readinto(buffer[total:])):  # type: ignore[attr-defined]
+            total += num_read
+        return total
     except pa.ArrowException as error:
         raise UserError(f"{path}: not readable: {error}") from error
     except OSError as error:

@@ -70,12 +70,13 @@ class Line:
         return repr(self.content[:_SHOWN_CHARACTERS])[1:]
 
 
-def split_lines(content: bytes, dialect: Dialect) -> Iterator[Line]:
+def split_lines(content: bytes | bytearray, dialect: Dialect) -> Iterator[Line]:
     """The rows of whole lines, the last of which may lack its line end."""
+    content = bytes(content)
     return _quoted_lines(content, dialect) if dialect.quotes else _plain_lines(content, dialect)
 
 
-def end_of_last_row(content: bytes, dialect: Dialect) -> int:
+def end_of_last_row(content: bytes | bytearray, dialect: Dialect) -> int:
     """Where the last row that surely ends in the content ends, behind its line end; 0 where none does."""
     if dialect.quotes and b'"' in content:
         return _rows_pattern(dialect.delimiter).match(content).end()  # type: ignore[union-attr]

@@ -173,13 +173,13 @@ def _text_feature(column: pa.Array, kind: str, source: str) -> pa.Array:
     if kind == "integer":
         wrong = next(each for each in filled.to_pylist() if each is not None and not each.isdecimal())
         raise UserError(f"{source} must be a whole number, got {shown(wrong)}")
-    return pa.array(numbers(filled)[0], from_pandas=True)
+    return pa.array(numbers(filled), from_pandas=True)
 
 
 def _guessed_kind(filled: pa.Array) -> str:
     if pc.any(pc.match_substring(filled, "|")).as_py():
         return "list"
-    _, finite = numbers(filled)
+    finite = np.isfinite(numbers(filled))
     is_null = filled.is_null().to_numpy(zero_copy_only=False)
     if is_null.all() or not np.all(finite | is_null):
         return "category"

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from data_pipeline import blocks
-from data_pipeline.blocks import Block, first_line, line_number
+from data_pipeline.blocks import BYTE_ORDER_MARK, Block, first_line, line_number
 from data_pipeline.errors import UserError
 from data_pipeline.lines import Dialect, Line, end_of_last_row, split_lines
 
@@ -34,7 +34,7 @@ class Header:
 class ArrowText:
     """A block as Arrow's reader takes it: UTF-8, one byte between fields."""
 
-    content: bytes
+    content: bytes | bytearray
     delimiter: str
 
 
@@ -60,7 +60,10 @@ class TextFile:
     def for_arrow(self, block: Block) -> ArrowText | None:
         """The block, or None where Arrow would not see the rows that are there."""
         content, delimiter = block.content, self.dialect.delimiter
-        if not content or b"\0" in content or self._has_open_quote(block):
+        # Arrow takes a byte order mark off every block; ours of the file is off already.
+        if not content or b"\0" in content or content.startswith(BYTE_ORDER_MARK):
+            return None
+        if self._has_open_quote(block):
             return None
         if self.dialect.encoding != "utf-8":
             content = content.decode(self.dialect.encoding).encode()

@@ -25,6 +25,7 @@ _RULES = {
 }
 # Training computes with 32 bits, where 1e39 is infinite.
 _FLOAT_LIMIT = float(np.finfo(np.float32).max)
+_LEAST_FLOAT = float(np.nextafter(0, 1))
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _INTEGER = re.compile(r"-?[0-9]+")
 _DIGITS = re.compile(r"0|-?[1-9][0-9]*")
@@ -96,8 +97,8 @@ def ids(column: pa.Array) -> Typed:
     return pa.array(values), bad
 
 
-def numbers(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """(float64 values, NaN where there is none; the mask of the finite ones)."""
+def numbers(column: pa.Array) -> np.ndarray:
+    """float64 values, NaN where there is none."""
     if pa.types.is_string(column.type):
         text = pc.utf8_trim_whitespace(column)
         try:
@@ -108,17 +109,15 @@ def numbers(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         values = pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     else:
         raise TypeError(str(column.type))
-    return values, np.isfinite(values)
+    return values
 
 
 def _ratings(column: pa.Array) -> Typed:
-    values, _ = numbers(column)
-    return _floats(values, np.abs(values) < _FLOAT_LIMIT)  # NaN never is
+    return _floats(numbers(column), above=-_FLOAT_LIMIT)
 
 
 def _weights(column: pa.Array) -> Typed:
-    values, _ = numbers(column)
-    return _floats(values, (values >= 0) & (values < _FLOAT_LIMIT))
+    return _floats(numbers(column), above=-_LEAST_FLOAT)
 
 
 def _seconds(column: pa.Array) -> Typed:
@@ -132,10 +131,11 @@ def _seconds(column: pa.Array) -> Typed:
         units = pc.fill_null(pc.cast(column, pa.int64()), 0).to_numpy()
         return pa.array(units // per_second if per_second > 1 else units), bad
     if pa.types.is_integer(kind) and kind != pa.uint64():
-        return pc.fill_null(pc.cast(column, pa.int64()), 0), _nulls(column)
+        bad = _nulls(column)
+        return pc.cast(column if bad is None else pc.fill_null(column, 0), pa.int64()), bad
     if pa.types.is_string(kind):
         text = pc.utf8_trim_whitespace(column)
-        values, _ = numbers(text)
+        values = numbers(text)
         if np.all(np.abs(values) < 2.0**63):
             try:
                 return pc.cast(text, pa.int64()), None  # exact, which floats are not past 2^53
@@ -143,7 +143,7 @@ def _seconds(column: pa.Array) -> Typed:
                 pass
         exact = [_whole_seconds(each, value) for each, value in zip(text.to_pylist(), values, strict=True)]
         return _integers(exact)
-    values, _ = numbers(column)
+    values = numbers(column)
     return _integers([math.floor(value) if abs(value) < 2.0**63 else None for value in values.tolist()])
 
 
@@ -159,9 +159,8 @@ _CONVERTERS: dict[str, Callable[[pa.Array], Typed]] = {
 def _plain(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """One array without the types that only store differently."""
     if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
-        if isinstance(column, pa.ChunkedArray):  # a large one stays in pieces
-            column = pa.concat_arrays(column.chunks)
+        chunks = column.chunks
+        column = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
     if isinstance(column, pa.ExtensionArray):
         column = _uuids(column.storage) if "uuid" in str(column.type) else column.storage
     if pa.types.is_dictionary(column.type):
@@ -247,9 +246,11 @@ def _integers(values: list[int | None]) -> Typed:
     return pa.array([value or 0 for value in values], pa.int64()), bad if bad.any() else None
 
 
-def _floats(values: np.ndarray, good: np.ndarray) -> Typed:
-    if good.all():
+def _floats(values: np.ndarray, *, above: float) -> Typed:
+    # NaN is in no range, and is the least and the greatest of what it is among.
+    if not len(values) or (above < values.min() and values.max() < _FLOAT_LIMIT):
         return pa.array(values.astype(np.float32)), None
+    good = (above < values) & (values < _FLOAT_LIMIT)
     return pa.array(np.where(good, values, 0).astype(np.float32)), ~good
 
 
