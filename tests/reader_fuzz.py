@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 import uuid
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -192,15 +193,17 @@ def text_case(rng: random.Random, folder: Path) -> str:
 def compressed(rng: random.Random, content: bytes) -> tuple[bytes, Expected | None]:
     """The file, and what is expected if that is not what is expected of the content."""
     zstd = rng.random() < 0.5
-    whole = pa.Codec("zstd").compress(content, asbytes=True) if zstd else gzip.compress(content)
+    whole = pa.Codec("zstd").compress(content, asbytes=True) if zstd else gzip.compress(content, mtime=0)
     accident = rng.choice(["none", "none", "cut", "flip"])
     if accident == "cut":
         return whole[: rng.randint(5, len(whole) - 1)], Expected(refused=True)
     if accident == "flip" and not zstd:  # zstd has no checksum here
         at = rng.randrange(10, len(whole))
-        return whole[:at] + bytes([whole[at] ^ 1 << rng.randrange(8)]) + whole[at + 1 :], Expected(
-            refused=True
-        )
+        flipped = whole[:at] + bytes([whole[at] ^ 1 << rng.randrange(8)]) + whole[at + 1 :]
+        try:
+            return flipped, None if gzip.decompress(flipped) == content else Expected(refused=True)
+        except (OSError, EOFError, zlib.error):
+            return flipped, Expected(refused=True)
     return whole, None
 
 
