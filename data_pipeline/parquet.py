@@ -71,13 +71,8 @@ def typed_part(columns: dict[str, pa.Array], *, source: str, first: int, raw_byt
     """
     try:
         batch, bad = typed(columns)
-    except TypeError:
-        for name, column in columns.items():
-            try:
-                typed({name: column, "user_id": pa.array([""] * len(column))})
-            except TypeError as error:
-                raise UserError(f"{source}: {name} cannot be of the type {error}") from None
-        raise
+    except TypeError as error:
+        raise UserError(f"{source}: {error}") from None
     rows = [] if bad is None else np.flatnonzero(bad).tolist()
 
     def name_bad(count: int) -> list[str]:

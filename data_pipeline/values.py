@@ -42,7 +42,10 @@ def typed(columns: Mapping[str, pa.Array]) -> tuple[pa.RecordBatch, np.ndarray |
     """
     arrays, bad = {}, None
     for name, column in columns.items():
-        arrays[name], faults = _CONVERTERS[name](_plain(column))
+        try:
+            arrays[name], faults = _CONVERTERS[name](_plain(column))
+        except TypeError as error:
+            raise TypeError(f"{name} cannot be of the type {error}") from None
         if faults is not None:
             bad = faults if bad is None else bad | faults
     if "rating" not in arrays:
