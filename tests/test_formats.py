@@ -239,3 +239,18 @@ def test_reading_again_starts_anew(tmp_path):
     source = open_source(write(tmp_path, CSV), DataConfig())
     first, second = ([batch.to_pydict() for batch in source.batches(ReadReport())] for _ in range(2))
     assert first == second == [ROWS]
+
+
+@pytest.mark.parametrize("block_bytes", [1, 24, 1 << 20])
+def test_only_the_first_byte_order_mark_is_none_of_the_text(tmp_path, monkeypatch, block_bytes):
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", block_bytes)
+    mark = "\ufeff"
+    table = read(tmp_path, f"{mark}user_id,item_id,rating\n1,1,1\n{mark}2,2,2\n")
+    assert table["user_id"].to_pylist() == ["1", f"{mark}2"]
+
+
+def test_a_generator_that_is_left_unfinished_holds_nothing_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 30)
+    source = open_source(write(tmp_path, CSV + "1,1,1,1\n" * 1000), DataConfig())
+    for _ in range(20):
+        assert next(source.batches(ReadReport())).num_rows >= 1
