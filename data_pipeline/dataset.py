@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -15,31 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_pipeline.columns import Columns
 from data_pipeline.errors import UserError
 from data_pipeline.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 SPLITS = ("train", "validation", "test")
-
-
-@dataclass(frozen=True)
-class Columns:
-    """One split as arrays of equal length, ready for training.
-
-    Attributes:
-        user_index, item_index: int32 embedding rows, 0 = unknown.
-        rating: float32, on the data's own scale.
-        weight: float32, finite and at least 0, how much a row counts in training; None: every row counts 1.
-    """
-
-    user_index: np.ndarray
-    item_index: np.ndarray
-    rating: np.ndarray
-    weight: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.rating)
 
 
 @dataclass(frozen=True)
@@ -90,10 +71,8 @@ class PreparedDataset:
         return _read_table(self.path / f"{split}.arrow")
 
     def columns(self, split: str) -> Columns:
-        """One split as NumPy arrays over the memory-mapped file."""
-        table = self.table(split)
-        names = [field.name for field in dataclasses.fields(Columns) if field.name in table.column_names]
-        return Columns(**{name: _to_numpy(table[name]) for name in names})
+        """One split's columns over the memory-mapped file."""
+        return Columns.open(self.path / f"{split}.arrow")
 
     def titles(self, item_indices: np.ndarray) -> list[str | None]:
         """Titles of known items (indices of at least 1)."""
@@ -243,7 +222,3 @@ def _read_table(path: Path) -> pa.Table:
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except pa.ArrowInvalid as error:
         raise UserError(f"{path}: not an Arrow IPC file: {error}") from None
-
-
-def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:
-    return column.chunk(0).to_numpy() if column.num_chunks == 1 else column.to_numpy()

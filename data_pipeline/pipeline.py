@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from data_pipeline.dataset import Columns
+from data_pipeline.columns import Columns
 from data_pipeline.order import BatchOrder, Block
 
 # Two superbatches ready while one trains: measured enough, and bounded memory.

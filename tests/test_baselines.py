@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from data_pipeline.dataset import Columns
+from data_pipeline.columns import Columns
 from trainer import baselines
 from trainer.baselines import fit_bias_model
 
@@ -16,7 +16,7 @@ def test_planted_biases_are_found():
     planted_item -= planted_item[1:].mean()
     rating = 3 + planted_user[user] + planted_item[item] + rng.normal(0, 0.1, 40_000)
     model = fit_bias_model(
-        Columns(user_index=user, item_index=item, rating=rating.astype(np.float32)),
+        Columns.from_arrays(user_index=user, item_index=item, rating=rating.astype(np.float32)),
         num_user_rows=21,
         num_item_rows=31,
     )
@@ -25,7 +25,7 @@ def test_planted_biases_are_found():
 
 def test_one_sweep_equals_the_formula(monkeypatch):
     monkeypatch.setattr(baselines, "SWEEPS", 1)
-    columns = Columns(
+    columns = Columns.from_arrays(
         user_index=np.array([1, 1, 2], np.int32),
         item_index=np.array([1, 2, 1], np.int32),
         rating=np.array([5, 3, 1], np.float32),

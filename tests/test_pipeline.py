@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_pipeline.dataset import Columns
+from data_pipeline.columns import Columns
 from data_pipeline.order import BatchOrder
 from data_pipeline.pipeline import superbatches
 
@@ -15,7 +15,7 @@ NAMES = {"user_index", "item_index", "rating", "weight"}
 def columns_of(num_rows, weight=None):
     """Every value tells its row."""
     rows = np.arange(num_rows)
-    return Columns(
+    return Columns.from_arrays(
         user_index=(rows + 1).astype(np.int32),
         item_index=(rows * 3 + 1).astype(np.int32),
         rating=(rows / 4 + 1).astype(np.float32),

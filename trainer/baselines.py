@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_pipeline.dataset import Columns
+from data_pipeline.columns import Columns
 
 # Shrinkage and sweeps chosen on validation rows cut from train (shared measurements; see docs/LOG.md).
 USER_SHRINKAGE = 3.0

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from data_pipeline.dataset import Columns
+from data_pipeline.columns import Columns
 from data_pipeline.order import BatchOrder, Block
 from data_pipeline.pipeline import superbatches
 from trainer.checkpoint import Checkpoints, Position

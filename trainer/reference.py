@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_pipeline.dataset import Columns, PreparedDataset
+from data_pipeline.columns import Columns
+from data_pipeline.dataset import PreparedDataset
 from data_pipeline.order import BatchOrder, Block
 from trainer.config import Config, ModelConfig, OptimizerConfig
 from trainer.metrics import rating_errors

@@ -10,7 +10,7 @@ import numpy as np
 from harness import article_task
 from harness.children import serve, timed
 
-from data_pipeline.dataset import Columns
+from data_pipeline.columns import Columns
 from data_pipeline.order import BatchOrder
 from data_pipeline.pipeline import superbatches
 from trainer.config import ModelConfig, OptimizerConfig, TrainConfig
@@ -23,7 +23,7 @@ from trainer.optimizers import make_optimizer
 
 def measure(job: dict[str, Any]) -> dict[str, Any]:
     with np.load(job["rows"]) as file:
-        columns = Columns(
+        columns = Columns.from_arrays(
             **{name: file[name] for name in ("user_index", "item_index", "rating")}, weight=None
         )
     order = BatchOrder(num_rows=len(columns.rating), global_batch_size=job["batch"], seed=article_task.SEED)

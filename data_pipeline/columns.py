@@ -1,0 +1,180 @@
+"""One split's columns: arrays over a memory-mapped file, in segments, read piece by piece."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from data_pipeline.errors import UserError
+
+# Rows of a record batch of a prepared dataset: 4 MB a column, so that writing never holds a whole split.
+SEGMENT_ROWS = 2**20
+DTYPES = {"user_index": np.int32, "item_index": np.int32, "rating": np.float32, "weight": np.float32}
+REQUIRED = {"user_index", "item_index", "rating"}
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Consecutive rows.
+
+    Attributes:
+        arrays: column name -> values, all of one length; no `weight` where every row counts 1.
+        offsets: column name -> where in the file its first byte is; empty for arrays that are in memory.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    offsets: Mapping[str, int]
+
+    def __len__(self) -> int:
+        return len(self.arrays["rating"])
+
+
+class Columns:
+    """One split, ready for training. Make one with `open` or `from_arrays`.
+
+    `user_index` and `item_index` are int32 embedding rows, 0 = unknown; `rating` is float32 on the data's own
+    scale; `weight` is float32, finite and at least 0, how much a row counts in training, or None: every row
+    counts 1. As whole arrays they are views of the file if that has one segment, else copies in memory, made
+    when asked for; `read` needs no more memory than what it fills.
+
+    Attributes:
+        segments: the rows in order, in pieces of the lengths in which they were written, none copied.
+    """
+
+    def __init__(self, segments: Sequence[Segment], *, file: _File | None = None) -> None:
+        self.segments = tuple(segments)
+        self._file = file
+        self._ends = np.cumsum([len(segment) for segment in self.segments], dtype=np.int64)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        user_index: np.ndarray,
+        item_index: np.ndarray,
+        rating: np.ndarray,
+        weight: np.ndarray | None = None,
+    ) -> Columns:
+        """Columns in memory, in one segment.
+
+        >>> columns = Columns.from_arrays(np.array([1, 2]), np.array([7, 7]), np.array([4.5, 3]))
+        >>> len(columns), columns.item_index, columns.weight
+        (2, array([7, 7], dtype=int32), None)
+        """
+        arrays = {"user_index": user_index, "item_index": item_index, "rating": rating}
+        if weight is not None:
+            arrays["weight"] = weight
+        arrays = {name: np.ascontiguousarray(array, DTYPES[name]) for name, array in arrays.items()}
+        assert len({array.shape for array in arrays.values()}) == 1
+        return cls([Segment(arrays, {})])
+
+    @classmethod
+    def open(cls, path: Path) -> Columns:
+        """The columns of an Arrow IPC file, memory-mapped, nothing read yet; other columns are passed over.
+
+        Raises:
+            UserError: not an Arrow IPC file, or one whose columns cannot be mapped as they are.
+        """
+        try:
+            source = pa.memory_map(str(path))
+            reader = pa.ipc.open_file(source)
+        except pa.ArrowInvalid as error:
+            raise UserError(f"{path}: not an Arrow IPC file: {error}") from None
+        missing = REQUIRED.difference(reader.schema.names)
+        if missing:
+            found = ", ".join(reader.schema.names)
+            raise UserError(f"{path}: must have the columns {', '.join(sorted(REQUIRED))}, got {found}")
+        source.seek(0)
+        base = source.read_buffer(1).address  # of the mapping, so that addresses tell offsets in the file
+        names = [name for name in DTYPES if name in reader.schema.names]
+        segments = []
+        for number in range(reader.num_record_batches):
+            batch = reader.get_batch(number)
+            try:
+                arrays = {name: batch[name].to_numpy(zero_copy_only=True) for name in names}
+            except pa.ArrowInvalid as error:
+                raise UserError(f"{path}: {', '.join(names)} must have no nulls: {error}") from None
+            for name, array in arrays.items():
+                if array.dtype != DTYPES[name]:
+                    raise UserError(f"{path}: {name} must be {DTYPES[name].__name__}, got {array.dtype}")
+            offsets = {name: array.__array_interface__["data"][0] - base for name, array in arrays.items()}
+            in_file = all(0 <= offset < source.size() for offset in offsets.values())
+            segments.append(Segment(arrays, offsets if in_file else {}))
+        return cls(segments, file=_File(path))
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns that there are, in the order of `DTYPES`."""
+        return tuple(self.segments[0].arrays) if self.segments else tuple(DTYPES)[:3]
+
+    @cached_property
+    def user_index(self) -> np.ndarray:
+        return self._whole("user_index")
+
+    @cached_property
+    def item_index(self) -> np.ndarray:
+        return self._whole("item_index")
+
+    @cached_property
+    def rating(self) -> np.ndarray:
+        return self._whole("rating")
+
+    @cached_property
+    def weight(self) -> np.ndarray | None:
+        return self._whole("weight") if "weight" in self.names else None
+
+    def read(self, name: str, first: int, out: np.ndarray) -> None:
+        """Fills `out` with a column's rows [first, first + len(out)).
+
+        From a file with plain reads, not through the mapping: no page is read for its neighbours' sake, other
+        threads go on meanwhile, and a disk that fails is an exception, not a signal.
+        """
+        assert 0 <= first <= first + len(out) <= len(self)
+        number = int(np.searchsorted(self._ends, first, side="right"))
+        done = 0
+        while done < len(out):
+            segment = self.segments[number]
+            begin = first + done - (int(self._ends[number]) - len(segment))
+            part = out[done : done + len(segment) - begin]
+            if self._file is not None and segment.offsets:
+                self._file.read(segment.offsets[name] + begin * part.itemsize, part)
+            else:
+                part[:] = segment.arrays[name][begin : begin + len(part)]
+            done += len(part)
+            number += 1
+
+    def _whole(self, name: str) -> np.ndarray:
+        if len(self.segments) == 1:
+            return self.segments[0].arrays[name]
+        whole = np.empty(len(self), DTYPES[name])
+        if len(whole):
+            self.read(name, 0, whole)
+        return whole
+
+
+class _File:
+    """An open file, closed with the last reference to it; any number of threads may read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("rb", buffering=0)
+        # The order jumps from block to block: reading on past one is reading in vain.
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+
+    def read(self, offset: int, out: np.ndarray) -> None:
+        """Fills `out` with the bytes from `offset` on."""
+        left = out.view(np.uint8).data
+        while left:
+            count = os.preadv(self._file.fileno(), [left], offset)
+            if not count:
+                raise OSError(f"{self._path}: ended at byte {offset} while it was read")
+            left, offset = left[count:], offset + count
