@@ -1,8 +1,9 @@
 """A position in the data is an integer: which rows make up which batch, in NumPy alone.
 
-Row order is a permutation of (seed, epoch). Global batch `step` of an epoch is rows
-[step x B, (step + 1) x B) of that order; replica r of R takes the r-th of R equal slices of it. So the
-batches are the same on any number of replicas and training resumes at any step from one integer.
+The order of rows is a function of (seed, epoch): up to about a million a permutation, of which global batch
+`step` is rows [step x B, (step + 1) x B); beyond, see `windows`. Replica r of R takes the r-th of R equal
+slices of the batch. So the batches are the same on any number of replicas and training resumes at any step
+from one integer.
 """
 
 from __future__ import annotations
@@ -13,14 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-
-@dataclass(frozen=True)
-class Block:
-    """Consecutive steps of one epoch that one compiled call trains."""
-
-    epoch: int
-    first_step: int
-    num_steps: int
+from data_pipeline.windows import SIZES, Block, Sizes, Windows, random_state
 
 
 @dataclass(frozen=True)
@@ -30,12 +24,14 @@ class BatchOrder:
     Attributes:
         num_rows: rows of an epoch.
         global_batch_size: rows of a step over all replicas.
-        seed: makes the run's permutations.
+        seed: makes the run's orders.
+        sizes: fixed, but for tests and studies of the order.
     """
 
     num_rows: int
     global_batch_size: int
     seed: int
+    sizes: Sizes = SIZES
 
     @property
     def steps_per_epoch(self) -> int:
@@ -46,6 +42,13 @@ class BatchOrder:
         """
         return -(-self.num_rows // self.global_batch_size)
 
+    @property
+    def windows(self) -> Windows | None:
+        """The epoch's windows; None where the rows are few enough to be permuted."""
+        if self.num_rows <= self.sizes.permuted_rows:
+            return None
+        return Windows(self.num_rows, self.global_batch_size, self.seed, self.sizes)
+
     def rows(self, block: Block, *, block_steps: int, shard: int, num_shards: int) -> np.ndarray:
         """Row numbers that one of `num_shards` equal shares of the global batch trains on in a block.
 
@@ -55,11 +58,18 @@ class BatchOrder:
         """
         batch = self.global_batch_size
         assert batch % num_shards == 0
-        first = block.first_step * batch
-        last = min(first + block.num_steps * batch, self.num_rows)
-        rows = np.full(block_steps * batch, -1, np.int64)
-        rows[: last - first] = _epoch_order(self.num_rows, self.seed, block.epoch)[first:last]
-        return rows.reshape(block_steps, num_shards, batch // num_shards)[:, shard]
+        windows = self.windows
+        if windows is None:
+            first = block.first_step * batch
+            last = min(first + block.num_steps * batch, self.num_rows)
+            rows = np.full(block_steps * batch, -1, np.int64)
+            rows[: last - first] = _permutation(self.num_rows, self.seed, block.epoch)[first:last]
+            return rows.reshape(block_steps, num_shards, batch // num_shards)[:, shard]
+        rows = np.full((block_steps, batch // num_shards), -1, np.int64)
+        for part in windows.parts(block):
+            of_window = windows.rows(block.epoch, part.window, shard=shard, num_shards=num_shards)
+            rows[part.in_block] = of_window[part.in_window]
+        return rows
 
     def blocks(self, *, first_step: int, last_step: int, block_steps: int) -> Blocks:
         """The run's steps [first_step, last_step), counted from its start, in blocks of up to `block_steps`.
@@ -110,7 +120,5 @@ class Blocks(Sequence[Block]):
 
 
 @lru_cache(maxsize=2)
-def _epoch_order(num_rows: int, seed: int, epoch: int) -> np.ndarray:
-    """The epoch's permutation. RandomState's stream is frozen, so a NumPy upgrade keeps a run's batches."""
-    generator = np.random.RandomState(np.random.MT19937(np.random.SeedSequence([seed, epoch])))
-    return generator.permutation(num_rows)
+def _permutation(num_rows: int, seed: int, epoch: int) -> np.ndarray:
+    return random_state(seed, epoch).permutation(num_rows)

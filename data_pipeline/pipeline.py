@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from data_pipeline.columns import Columns
+from data_pipeline.columns import DTYPES, Columns
 from data_pipeline.order import BatchOrder, Block
+from data_pipeline.reader import make_readers
 
 # Two superbatches ready while one trains: measured enough, and bounded memory.
 PREFETCH = 2
@@ -35,33 +36,22 @@ def superbatches(
         A dataset of dictionaries, for each block one per local replica in turn, with arrays
         [K, global_batch_size / num_shards]: `user_index`, `item_index` (int32), `rating`, `weight` (float32).
         Weights are the rows' own, 1 where the data has none. Where an epoch's last batch has no row, all four
-        are 0: the unknown user and item, so that padding reads no other id's embedding.
+        are 0: the unknown user and item, so that padding reads no other id's embedding. Iterate it in one
+        thread at a time.
     """
+    readers = make_readers(columns, order, blocks, shards=shards, num_shards=num_shards)
 
-    def superbatch(number: np.ndarray) -> tuple[np.ndarray, ...]:
+    def superbatch(number: np.ndarray) -> list[np.ndarray]:
         block, local_replica = divmod(int(number), len(shards))
-        rows = order.rows(
-            blocks[block], block_steps=block_steps, shard=shards[local_replica], num_shards=num_shards
-        )
-        there = rows >= 0
-        there_or_first = np.where(there, rows, 0)
-
-        def taken(column: np.ndarray) -> np.ndarray:
-            return np.where(there, column[there_or_first], 0)
-
-        return (
-            taken(columns.user_index),
-            taken(columns.item_index),
-            taken(columns.rating),
-            there.astype(np.float32) if columns.weight is None else taken(columns.weight),
-        )
+        filled = readers[local_replica].superbatch(blocks[block], block_steps)
+        return [filled[name] for name in DTYPES]
 
     shape = (block_steps, order.global_batch_size // num_shards)
-    names = {"user_index": tf.int32, "item_index": tf.int32, "rating": tf.float32, "weight": tf.float32}
+    types = [tf.as_dtype(dtype) for dtype in DTYPES.values()]
 
     def element(number: tf.Tensor) -> dict[str, tf.Tensor]:
-        arrays = tf.numpy_function(superbatch, [number], list(names.values()), stateful=False)
-        return {name: tf.ensure_shape(a, shape) for name, a in zip(names, arrays, strict=True)}
+        arrays = tf.numpy_function(superbatch, [number], types, stateful=False)
+        return {name: tf.ensure_shape(a, shape) for name, a in zip(DTYPES, arrays, strict=True)}
 
     return (
         tf.data.Dataset.range(len(blocks) * len(shards))

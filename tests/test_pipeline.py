@@ -8,6 +8,18 @@ from hypothesis import strategies as st
 from data_pipeline.columns import Columns
 from data_pipeline.order import BatchOrder
 from data_pipeline.pipeline import superbatches
+from data_pipeline.windows import Sizes
+
+# Orders by windows for a handful of rows.
+SIZES = st.sampled_from(
+    [
+        Sizes(),
+        Sizes(permuted_rows=0, chunk_rows=4, window_rows=12, min_window_steps=2),
+        Sizes(permuted_rows=0, chunk_rows=7, window_rows=1, min_window_steps=1),
+        Sizes(permuted_rows=0, chunk_rows=3, window_rows=50, min_window_steps=4),
+    ]
+)
+WINDOWED = Sizes(permuted_rows=0, chunk_rows=4, window_rows=24, min_window_steps=2)
 
 NAMES = {"user_index", "item_index", "rating", "weight"}
 
@@ -55,9 +67,10 @@ def rows_of(element):
     block_steps=st.integers(1, 5),
     epochs=st.integers(1, 3),
     seed=st.integers(0, 9),
+    sizes=SIZES,
 )
-def test_the_epochs_follow_each_other_with_every_row_once(num_rows, batch, block_steps, epochs, seed):
-    order = BatchOrder(num_rows=num_rows, global_batch_size=batch, seed=seed)
+def test_the_epochs_follow_each_other_with_every_row_once(num_rows, batch, block_steps, epochs, seed, sizes):
+    order = BatchOrder(num_rows=num_rows, global_batch_size=batch, seed=seed, sizes=sizes)
     last_step = epochs * order.steps_per_epoch
     read = elements(order, last_step=last_step, block_steps=block_steps)
     assert all(e["rating"].shape == (block_steps, batch) for e in read)
@@ -76,9 +89,45 @@ def test_an_element_has_the_promised_names_and_types():
     }
 
 
+@settings(max_examples=25)
+@given(
+    num_rows=st.integers(1, 60),
+    share=st.integers(1, 6),
+    num_shards=st.integers(1, 3),
+    block_steps=st.integers(1, 9),
+    sizes=SIZES,
+    with_weight=st.booleans(),
+    data=st.data(),
+)
+def test_superbatches_hold_the_rows_of_the_order(
+    num_rows, share, num_shards, block_steps, sizes, with_weight, data
+):
+    order = BatchOrder(num_rows=num_rows, global_batch_size=share * num_shards, seed=6, sizes=sizes)
+    last_step = data.draw(st.integers(0, 2 * order.steps_per_epoch))
+    first_step = data.draw(st.integers(0, last_step))
+    first_shard = data.draw(st.integers(0, num_shards - 1))
+    shards = range(first_shard, data.draw(st.integers(first_shard + 1, num_shards)))
+    plan = {"first_step": first_step, "last_step": last_step, "block_steps": block_steps}
+    weight = np.arange(num_rows, dtype=np.float32) if with_weight else None
+    read = elements(order, shards=shards, num_shards=num_shards, weight=weight, **plan)
+    expected = [
+        order.rows(block, block_steps=block_steps, shard=shard, num_shards=num_shards)
+        for block in order.blocks(**plan)
+        for shard in shards
+    ]
+    assert len(read) == len(expected)
+    for element, rows in zip(read, expected, strict=True):
+        np.testing.assert_array_equal(rows_of(element), rows)
+        np.testing.assert_array_equal(
+            element["weight"], np.where(rows >= 0, 1 if weight is None else weight[rows], 0)
+        )
+
+
+@pytest.mark.parametrize("sizes", [Sizes(), WINDOWED])
 @pytest.mark.parametrize("first_step", [0, 1, 4, 7, 13])
-def test_started_at_any_step_the_steps_are_those_of_the_whole_run(first_step):
-    order = BatchOrder(num_rows=50, global_batch_size=8, seed=3)  # 7 steps an epoch, the last of 2 rows
+def test_started_at_any_step_the_steps_are_those_of_the_whole_run(first_step, sizes):
+    # 7 steps an epoch, the last of 2 rows
+    order = BatchOrder(num_rows=50, global_batch_size=8, seed=3, sizes=sizes)
 
     def steps(first):
         read = elements(order, first_step=first, last_step=14, block_steps=3)
@@ -90,9 +139,10 @@ def test_started_at_any_step_the_steps_are_those_of_the_whole_run(first_step):
     assert steps(first_step) == whole[first_step:]
 
 
+@pytest.mark.parametrize("sizes", [Sizes(), WINDOWED])
 @pytest.mark.parametrize(("num_shards", "num_workers"), [(2, 1), (2, 2), (4, 1), (4, 2)])
-def test_all_replicas_together_read_what_one_device_reads(num_shards, num_workers):
-    order = BatchOrder(num_rows=53, global_batch_size=8, seed=1)
+def test_all_replicas_together_read_what_one_device_reads(num_shards, num_workers, sizes):
+    order = BatchOrder(num_rows=53, global_batch_size=8, seed=1, sizes=sizes)
     plan = {"last_step": 2 * order.steps_per_epoch, "block_steps": 3}
     alone = [rows_of(e) for e in elements(order, **plan)]
     local = num_shards // num_workers
