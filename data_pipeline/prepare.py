@@ -1,100 +1,165 @@
-"""From whatever holds ratings to a prepared dataset."""
+"""From whatever holds ratings to a prepared dataset, without ever holding them all."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import hashlib
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from data_pipeline.config import SPLIT_NAMES, DataConfig
-from data_pipeline.dataset import PreparedDataset, require_empty, write_dataset
-from data_pipeline.errors import UserError
-from data_pipeline.layouts import predefined_rule
-from data_pipeline.ratings import Ratings, read_all
-from data_pipeline.source import open_source
-from data_pipeline.split import cut_validation, random_split
+from data_pipeline.config import DataConfig
+from data_pipeline.dataset import FORMAT_VERSION, MANIFEST, PreparedDataset, manifest_checksum, open_dataset
+from data_pipeline.folder import new_folder
+from data_pipeline.labels import DROPPED
+from data_pipeline.prepare_progress import PrepareProgress
+from data_pipeline.report import ReadReport
+from data_pipeline.selection import Selection, select_rows
+from data_pipeline.source import RatingsSource
+from data_pipeline.split import check_split
+from data_pipeline.staging import Staging
+from data_pipeline.writing import training_vocabularies, write_parts, write_sides
 
-if TYPE_CHECKING:
-    import pandas as pd
 
+@dataclass(frozen=True)
+class Old:
+    """What a dataset that is added to has already.
 
-def resolve_data(data: str | Path | pd.DataFrame | None) -> tuple[Path | Ratings, str]:
-    """What is meant by DATA: a path, or ratings; and one plain line that says which was taken.
-
-    None means MovieLens-100K where it is at hand or can be downloaded, else generated ratings;
-    `generated` means the latter.
+    Attributes:
+        labels: uint8, the parts of the rows that were staged first.
+        num_users, num_items: ids that have an index, which stays.
     """
-    if isinstance(data, str | Path) and data != "generated":
-        path = Path(data)
-        if not path.exists():
-            raise UserError(f"DATA: no such file or folder: {path}")
-        return path, str(path)
-    source = open_source(data, DataConfig())
-    if data is None and source.files:
-        return source.files[0].parent, source.described
-    return read_all(source), source.described
+
+    labels: np.ndarray
+    num_users: int
+    num_items: int
 
 
-def read_ratings(source: Path | Ratings, config: DataConfig) -> tuple[Ratings, Ratings | None]:
-    """(all ratings, None), or (train, test) where `config.split` names a predefined pair."""
-    if config.split not in SPLIT_NAMES and config.test_fraction != DataConfig.test_fraction:
-        raise UserError(
-            f"data.test_fraction is for the random split, got {config.test_fraction} "
-            f"with data.split {config.split!r}"
-        )
-    if isinstance(source, Ratings):
-        if config.split not in SPLIT_NAMES:
-            raise UserError(predefined_rule(config))
-        return source, None
-    opened = open_source(source, config)
-    return read_all(opened), None if opened.test is None else read_all(opened.test)
+def prepare_dataset(
+    source: RatingsSource, config: DataConfig, out: Path, *, distinct: bool = False, quiet: bool = True
+) -> PreparedDataset:
+    """Reads, splits, indexes and writes ratings to the new folder `out`, whole or not at all.
 
+    Args:
+        distinct: pairs of user and item are taken as they are, also where some repeat.
+        quiet: shows no progress on stderr.
 
-def prepare_dataset(ratings: Ratings, test: Ratings | None, config: DataConfig, out: Path) -> PreparedDataset:
-    """Splits, indexes and writes ratings (`test`: the predefined test part, or None) to the folder `out`."""
-    require_empty(out)
-    if test is None:
-        split = random_split(
-            len(ratings),
-            test_fraction=config.test_fraction,
-            validation_fraction=config.validation_fraction,
-            seed=config.split_seed,
-        )
-        table = ratings.table
-    else:
-        table = _concatenated(ratings.table, test.table)
-        rows = np.arange(len(table))
-        split = cut_validation(
-            rows[: len(ratings)],
-            rows[len(ratings) :],
-            validation_fraction=config.validation_fraction,
-            seed=config.split_seed,
-        )
-    return write_dataset(
-        out,
-        name=ratings.name,
-        parts={
-            "train": table.take(split.train),
-            "validation": table.take(split.validation),
-            "test": table.take(split.test),
-        },
-        users=ratings.users,
-        items=ratings.items,
-        split_settings=asdict(config),
-        source_fingerprint=ratings.fingerprint,
-        rmse_floor=ratings.rmse_floor,
-    )
-
-
-def _concatenated(train: pa.Table, test: pa.Table) -> pa.Table:
-    """Both, one below the other; ids that only one of them has as integers become strings."""
-    for name in ("user_id", "item_id"):
-        if train.schema.field(name).type != test.schema.field(name).type:
-            train, test = (
-                table.set_column(table.column_names.index(name), name, table[name].cast(pa.string()))
-                for table in (train, test)
+    Raises:
+        UserError: a mistake in the ratings or the settings, or `out` is not empty.
+        OSError: the disk is full, in words.
+    """
+    check_split(config)
+    progress = PrepareProgress(quiet=quiet)
+    try:
+        with new_folder(out, last=MANIFEST) as folder, ThreadPoolExecutor(1, "fingerprint") as thread:
+            fingerprint = thread.submit(lambda: source.fingerprint)
+            staging = open_staging(folder, seed=config.split_seed)
+            try:
+                report = ReadReport()
+                stage(source, staging, report, progress)
+                num_train = None
+                if source.test is not None:
+                    num_train = staging.num_rows
+                    stage(source.test, staging, report, progress)
+                staging.finish()
+                progress.selecting("selecting", staging.num_rows)
+                selection = select_rows(
+                    staging,
+                    config,
+                    num_train=num_train,
+                    distinct=distinct,
+                    say=lambda what: progress.selecting(what, staging.num_rows),
+                )
+                facts = write_files(folder, staging, selection, source.users, source.items, progress)
+            finally:
+                close_staging(staging)
+            write_manifest(
+                folder,
+                {
+                    "name": source.name,
+                    "dropped_rows": report.dropped_rows,
+                    "first_dropped": report.first_dropped,
+                    "rmse_floor": source.rmse_floor,
+                    "settings": asdict(config),
+                    **facts,
+                    "source_fingerprint": fingerprint.result(),
+                    "source_files": [path.name for path in source.files],
+                    "appended": [],
+                },
             )
-    return pa.concat_tables([train, test])
+    finally:
+        progress.close()
+    return open_dataset(out)
+
+
+def open_staging(
+    folder: Path, *, seed: int, users: pa.Array | None = None, items: pa.Array | None = None
+) -> Staging:
+    """Staging in a folder of its own."""
+    (folder / "staging").mkdir()
+    return Staging(folder / "staging", seed=seed, users=users, items=items)
+
+
+def close_staging(staging: Staging) -> None:
+    """Gives the room on the disk back."""
+    staging.close()
+    shutil.rmtree(staging.folder, ignore_errors=True)
+
+
+def stage(source: RatingsSource, staging: Staging, report: ReadReport, progress: PrepareProgress) -> None:
+    """Reads the source to its end."""
+    for batch in source.batches(report):
+        staging.append(batch)
+        progress.reading(report, staging.num_rows)
+
+
+def write_files(
+    folder: Path,
+    staging: Staging,
+    selection: Selection,
+    user_table: pa.Table | None,
+    item_table: pa.Table | None,
+    progress: PrepareProgress,
+    *,
+    old: Old | None = None,
+) -> dict[str, Any]:
+    """Writes all files but the manifest; returns what that says of them."""
+    progress.selecting("indexing", staging.num_rows)
+    users, items = training_vocabularies(
+        staging,
+        selection.labels,
+        old_users=old.num_users if old else 0,
+        old_items=old.num_items if old else 0,
+    )
+    facts = write_parts(
+        folder,
+        staging,
+        selection,
+        users,
+        items,
+        done=lambda rows: progress.writing(rows, staging.num_rows),
+    )
+    facts["files"] |= write_sides(folder, users, items, user_table, item_table)
+    num_users, num_items = len(users.vocabulary.ids), len(items.vocabulary.ids)
+    return {
+        "rows": int(np.count_nonzero(selection.labels != DROPPED)),
+        "dropped_duplicates": selection.distinct.num_dropped,
+        "dropped_rare": selection.num_rare,
+        "users": num_users,
+        "items": num_items,
+        "sparsity": 1 - facts["splits"]["train"] / (num_users * num_items),
+        **facts,
+    }
+
+
+def write_manifest(folder: Path, content: dict[str, Any]) -> None:
+    """Writes the manifest: what the dataset is, and how each of its files can be checked."""
+    fingerprint = hashlib.sha256(json.dumps(content["files"], sort_keys=True).encode()).hexdigest()
+    manifest = {"format_version": FORMAT_VERSION, **content, "fingerprint": fingerprint}
+    manifest["checksum"] = manifest_checksum(manifest)
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n")

@@ -1,58 +1,260 @@
-"""Cuts rows into train, validation and test."""
+"""Cuts rows into train, validation and test: the rules, which `data.split` names.
+
+Validation is always cut from train, by the same rule, never from test.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 
+from data_pipeline.config import SPLIT_NAMES, DataConfig
 from data_pipeline.errors import UserError
+from data_pipeline.labels import DROPPED, TEST, TRAIN, UNDECIDED, VALIDATION
+from data_pipeline.staging import Staging, in_threads
+from data_pipeline.stored_order import order_keys
+
+# Which splits a setting has an effect on; elsewhere another value than the default is an error.
+_USED_BY = {
+    "test_fraction": ("random", "per-user", "time"),
+    "folds": ("k-fold",),
+    "fold": ("k-fold",),
+}
+_KEYS_OF_USERS_ROWS = (
+    1  # so that which of a user's rows are tested on does not depend on where they are stored
+)
 
 
-@dataclass(frozen=True)
-class Split:
-    """Row numbers of the three parts. No row stands in two of them; `validation` may be empty."""
+def check_split(config: DataConfig) -> None:
+    """Refuses settings out of range, or without an effect on the chosen split.
 
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
-
-
-def random_split(num_rows: int, *, test_fraction: float, validation_fraction: float, seed: int) -> Split:
-    """Random split, row for row (and in the order of) scikit-learn's `train_test_split(random_state=seed)`.
-
-    Validation is cut from train by the same rule, never from test.
-
-    >>> split = random_split(10, test_fraction=0.2, validation_fraction=0.0, seed=42)
-    >>> split.test.tolist(), split.train.tolist()
-    ([8, 1], [5, 0, 7, 2, 9, 4, 3, 6])
+    Raises:
+        UserError: names the setting and its value.
     """
-    if not 0 < test_fraction < 1:
-        raise UserError(f"data.test_fraction must be above 0 and below 1, got {test_fraction}")
-    rest, test = _two_way(np.arange(num_rows), fraction=test_fraction, seed=seed)
-    if not len(rest):
+    for name, splits in _USED_BY.items():
+        value = getattr(config, name)
+        if config.split not in splits and value != getattr(DataConfig, name):
+            allowed = " and ".join(splits)
+            raise UserError(
+                f"data.{name} is for the {allowed} split, got {value} with data.split {config.split!r}"
+            )
+    if config.split in _USED_BY["test_fraction"] and not 0 < config.test_fraction < 1:
+        raise UserError(f"data.test_fraction must be above 0 and below 1, got {config.test_fraction}")
+    if not 0 <= config.validation_fraction < 1:
         raise UserError(
-            f"a split needs at least one row for train and one for test, got {num_rows} rating(s) "
-            f"with data.test_fraction {test_fraction}"
+            f"data.validation_fraction must be at least 0 and below 1, got {config.validation_fraction}"
         )
-    return cut_validation(rest, test, validation_fraction=validation_fraction, seed=seed)
+    if config.split == "leave-last-out" and config.validation_fraction not in (
+        0,
+        DataConfig.validation_fraction,
+    ):
+        raise UserError(
+            "with data.split leave-last-out validation is one row a user: data.validation_fraction must be 0 or "
+            f"as by default, got {config.validation_fraction}"
+        )
 
 
-def cut_validation(train: np.ndarray, test: np.ndarray, *, validation_fraction: float, seed: int) -> Split:
-    """Moves a random fraction of the training rows to validation."""
-    if not 0 <= validation_fraction < 1:
-        raise UserError(f"data.validation_fraction must be at least 0 and below 1, got {validation_fraction}")
-    validation = train[:0]
-    if validation_fraction:
-        train, validation = _two_way(train, fraction=validation_fraction, seed=seed)
-        if not len(train):
-            raise UserError(f"data.validation_fraction {validation_fraction} leaves no row to train on")
-    return Split(train=train, validation=validation, test=test)
+def split_rows(staging: Staging, labels: np.ndarray, config: DataConfig) -> None:
+    """Labels all `UNDECIDED` rows `TRAIN`, `VALIDATION` or `TEST`; a pure function of the rows and the seed.
+
+    Args:
+        labels: uint8 [rows], by row number, changed in place.
+
+    Raises:
+        UserError: no row is left for train or for test.
+    """
+    check_split(config)
+    rule = _RULES.get(config.split, _split_predefined)
+    rule(staging, labels, config)
+    num_rows = int(np.count_nonzero(labels != DROPPED))
+    num_train, num_test = np.count_nonzero(labels == TRAIN), np.count_nonzero(labels == TEST)
+    if not num_train and (labels == VALIDATION).any():
+        raise UserError(f"data.validation_fraction {config.validation_fraction} leaves no row to train on")
+    if not num_train or not num_test:
+        setting = (
+            f"data.test_fraction {config.test_fraction}"
+            if config.split in _USED_BY["test_fraction"]
+            else f"data.split {config.split}"
+        )
+        raise UserError(
+            f"a split needs at least one row for train and one for test, got {num_rows} rating(s) with {setting}"
+        )
 
 
-def _two_way(rows: np.ndarray, *, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(rest, cut) as scikit-learn's ShuffleSplit: the first ceil(fraction x n) of a permutation are cut."""
-    num_cut = math.ceil(fraction * len(rows))
-    order = np.random.RandomState(seed).permutation(len(rows))
-    return rows[order[num_cut:]], rows[order[:num_cut]]
+def random_labels(
+    num_rows: int, *, test_fraction: float, validation_fraction: float, seed: int
+) -> np.ndarray:
+    """Labels (uint8) of a random split: as sets, scikit-learn's `train_test_split(random_state=seed)`, twice.
+
+    >>> random_labels(10, test_fraction=0.2, validation_fraction=0.0, seed=42).tolist()
+    [0, 2, 0, 0, 0, 0, 0, 0, 2, 0]
+    """
+    labels = np.full(num_rows, TRAIN, np.uint8)
+    order = _permutation(num_rows, seed)
+    num_test = math.ceil(test_fraction * num_rows)
+    labels[order[:num_test]] = TEST
+    _cut_validation(labels, order[num_test:], fraction=validation_fraction, seed=seed)
+    return labels
+
+
+def fold_labels(num_rows: int, *, folds: int, fold: int, validation_fraction: float, seed: int) -> np.ndarray:
+    """Labels (uint8) of one of several folds: scikit-learn's `KFold(folds, shuffle=True, random_state=seed)`.
+
+    Validation is `train_test_split` of the training rows as `KFold` gives them, in ascending order.
+    """
+    labels = np.full(num_rows, TRAIN, np.uint8)
+    # The first num_rows % folds folds have one row more.
+    bounds = [num * (num_rows // folds) + min(num, num_rows % folds) for num in (fold, fold + 1)]
+    labels[_permutation(num_rows, seed)[bounds[0] : bounds[1]]] = TEST
+    rest = np.flatnonzero(labels == TRAIN).astype(np.int32)
+    _cut_validation(labels, rest, fraction=validation_fraction, seed=seed)
+    return labels
+
+
+def _cut_validation(labels: np.ndarray, train: np.ndarray, *, fraction: float, seed: int) -> None:
+    """Labels a random fraction of `train` (row numbers, in the order that is permuted) `VALIDATION`."""
+    if fraction:
+        order = _permutation(len(train), seed)
+        labels[train[order[: math.ceil(fraction * len(train))]]] = VALIDATION
+
+
+def _permutation(num_rows: int, seed: int) -> np.ndarray:
+    """`RandomState(seed).permutation(num_rows)` in half the memory: int32 is shuffled by the same draws."""
+    order = np.arange(num_rows, dtype=np.int32)
+    np.random.RandomState(seed).shuffle(order)
+    return order
+
+
+def _split_random(_staging: Staging, labels: np.ndarray, config: DataConfig) -> None:
+    undecided = labels == UNDECIDED
+    labels[undecided] = random_labels(
+        int(np.count_nonzero(undecided)),
+        test_fraction=config.test_fraction,
+        validation_fraction=config.validation_fraction,
+        seed=config.split_seed,
+    )
+
+
+def _split_k_fold(_staging: Staging, labels: np.ndarray, config: DataConfig) -> None:
+    undecided = labels == UNDECIDED
+    labels[undecided] = fold_labels(
+        int(np.count_nonzero(undecided)),
+        folds=config.folds,
+        fold=config.fold,
+        validation_fraction=config.validation_fraction,
+        seed=config.split_seed,
+    )
+
+
+def _split_predefined(_staging: Staging, labels: np.ndarray, config: DataConfig) -> None:
+    """What is not in the pair's test file is train."""
+    undecided = labels == UNDECIDED
+    train = np.zeros(int(np.count_nonzero(undecided)), np.uint8)
+    rows = np.arange(len(train), dtype=np.int32)
+    _cut_validation(train, rows, fraction=config.validation_fraction, seed=config.split_seed)
+    labels[undecided] = train
+
+
+def _split_per_user(staging: Staging, labels: np.ndarray, config: DataConfig) -> None:
+    """Of a user's n rows, n x fraction rounded half up are test, but never all; likewise validation of the rest.
+
+    Which ones: those with the lowest keys of the seed.
+    """
+
+    def cut(group: tuple[int, int]) -> None:
+        columns = _undecided_rows(staging, labels, group, ["row", "user"])
+        row, user = columns["row"], columns["user"]
+        key = order_keys(row, config.split_seed, purpose=_KEYS_OF_USERS_ROWS)
+        order = np.argsort(user.astype(np.uint64) << np.uint64(32) | key)
+        size, place = _sizes_and_places(user[order])
+        num_test = np.minimum(np.floor(config.test_fraction * size + 0.5), size - 1)
+        rest = size - num_test
+        num_validation = np.minimum(np.floor(config.validation_fraction * rest + 0.5), rest - 1)
+        part = np.full(len(row), TRAIN, np.uint8)
+        part[place < num_test + num_validation] = VALIDATION
+        part[place < num_test] = TEST
+        labels[row[order]] = part
+
+    in_threads(cut, staging.user_groups())
+
+
+def _split_leave_last_out(staging: Staging, labels: np.ndarray, config: DataConfig) -> None:
+    """A user's last row is test, the one before it validation, where a row is left to train on."""
+    names = ["row", "user"] + (["timestamp"] if "timestamp" in staging.names else [])
+
+    def cut(group: tuple[int, int]) -> None:
+        columns = _undecided_rows(staging, labels, group, names)
+        row, user = columns["row"], columns["user"]
+        order = np.lexsort([row, *([columns["timestamp"]] if "timestamp" in columns else []), user])
+        size, place = _sizes_and_places(user[order])
+        part = np.full(len(row), TRAIN, np.uint8)
+        part[(place == size - 1) & (size >= 2)] = TEST
+        if config.validation_fraction:
+            part[(place == size - 2) & (size >= 3)] = VALIDATION
+        labels[row[order]] = part
+
+    in_threads(cut, staging.user_groups())
+
+
+def _split_time(staging: Staging, labels: np.ndarray, config: DataConfig) -> None:
+    """The latest rows are test, the latest of the others validation; at the same second, the last in the source."""
+    if "timestamp" not in staging.names:
+        raise UserError("data.split time needs a timestamp column, got ratings without one")
+    num_rows = int(np.count_nonzero(labels == UNDECIDED))
+    num_test = math.ceil(config.test_fraction * num_rows)
+    num_validation = math.ceil(config.validation_fraction * (num_rows - num_test))
+    times = np.empty(num_rows, np.int64)
+    filled = 0
+    for chunk in staging.chunks(["row", "timestamp"]):
+        found = chunk["timestamp"][labels[chunk["row"]] == UNDECIDED]
+        times[filled : filled + len(found)] = found
+        filled += len(found)
+    bounds = sorted({num_rows - num_test, num_rows - num_test - num_validation} & set(range(num_rows)))
+    times.partition(bounds)
+    for label, number in ((TEST, num_test), (VALIDATION, num_validation)):
+        if number:
+            # What is later has been taken already, so the boundary is the same among all and among the rest.
+            place = num_rows - num_test - (0 if label == TEST else num_validation)
+            _label_latest(staging, labels, int(times[place]), number, label)
+    labels[labels == UNDECIDED] = TRAIN
+
+
+def _label_latest(staging: Staging, labels: np.ndarray, boundary: int, number: int, label: int) -> None:
+    """Labels the latest so many undecided rows, of which the earliest has the timestamp `boundary`."""
+    at_boundary, later = [], 0
+    for chunk in staging.chunks(["row", "timestamp"]):
+        free = labels[chunk["row"]] == UNDECIDED
+        after = chunk["row"][free & (chunk["timestamp"] > boundary)]
+        labels[after] = label
+        later += len(after)
+        at_boundary.append(chunk["row"][free & (chunk["timestamp"] == boundary)])
+    rows = np.concatenate(at_boundary)
+    rows.sort()
+    labels[rows[len(rows) - (number - later) :]] = label
+
+
+def _undecided_rows(
+    staging: Staging, labels: np.ndarray, group: tuple[int, int], names: list[str]
+) -> dict[str, np.ndarray]:
+    columns = staging.rows_of_users(group, names)
+    undecided = labels[columns["row"]] == UNDECIDED
+    return columns if undecided.all() else {name: column[undecided] for name, column in columns.items()}
+
+
+def _sizes_and_places(user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For rows ordered by user: how many rows the user has, and which of them, from 0, this one is."""
+    begins = np.flatnonzero(np.diff(user, prepend=-1))
+    sizes = np.diff(np.append(begins, len(user)))
+    return np.repeat(sizes, sizes), np.arange(len(user)) - np.repeat(begins, sizes)
+
+
+_RULES: dict[str, Callable[[Staging, np.ndarray, DataConfig], None]] = {
+    "random": _split_random,
+    "per-user": _split_per_user,
+    "leave-last-out": _split_leave_last_out,
+    "time": _split_time,
+    "k-fold": _split_k_fold,
+}
+assert set(_RULES) == set(SPLIT_NAMES)

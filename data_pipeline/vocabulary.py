@@ -45,3 +45,11 @@ class Vocabulary:
             return text.index(pc.cast(column, pa.string()))
         found = pc.index_in(column, value_set=self.ids)
         return (pc.fill_null(found, -1).to_numpy() + 1).astype(np.int32)
+
+    def ids_of(self, index: np.ndarray) -> pa.Array:
+        """The raw ids of known indices (at least 1).
+
+        >>> Vocabulary(pa.array(["a", "b"])).ids_of(np.array([2, 1])).to_pylist()
+        ['b', 'a']
+        """
+        return self.ids.take(pa.array(index - 1))

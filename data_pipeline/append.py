@@ -1,0 +1,157 @@
+"""New ratings for a prepared dataset."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_pipeline.dataset import PreparedDataset, open_dataset
+from data_pipeline.errors import UserError
+from data_pipeline.folder import replaced_folder
+from data_pipeline.labels import SPLITS
+from data_pipeline.prepare import Old, close_staging, open_staging, stage, write_files, write_manifest
+from data_pipeline.prepare_progress import PrepareProgress
+from data_pipeline.report import ReadReport
+from data_pipeline.selection import select_rows
+from data_pipeline.source import RatingsSource
+
+
+def append_ratings(source: RatingsSource, path: Path, *, quiet: bool = True) -> PreparedDataset:
+    """Adds ratings to the prepared dataset in the folder `path`, which is replaced at once or stays as it was.
+
+    Rows that are there stay in their part: what was tested on is never trained on. The new rows are split among
+    themselves by the dataset's own rule and seed; the rows of a predefined pair's dataset all become training rows.
+    Ids that have an index keep it, new ids of training rows get the next ones, sorted. A new rating of a pair that
+    is there takes part in `data.duplicates` with the stored one, and if it stays, it takes that one's part. A
+    k-core drops new rows only. The rows are stored in a random order anew.
+
+    Raises:
+        UserError: no dataset there, or ratings that do not fit it.
+        OSError: the disk is full, in words.
+    """
+    dataset = open_dataset(path)
+    if source.test is not None:
+        raise UserError(f"{path}: takes ratings of one part, got a predefined pair of two")
+    config = dataset.settings
+    progress = PrepareProgress(quiet=quiet)
+    try:
+        with replaced_folder(path) as folder, ThreadPoolExecutor(1, "fingerprint") as thread:
+            fingerprint = thread.submit(lambda: source.fingerprint)
+            users, items = dataset.user_vocabulary.ids, dataset.item_vocabulary.ids
+            staging = open_staging(folder, seed=config.split_seed, users=users, items=items)
+            try:
+                labels = []
+                for label, batch in _stored_rows(dataset):
+                    staging.append(batch)
+                    labels.append(np.full(len(batch), label, np.uint8))
+                num_old = staging.num_rows
+                report = ReadReport()
+                stage(_same_columns(source, dataset), staging, report, progress)
+                staging.finish()
+                old = Old(np.concatenate(labels), num_users=len(users), num_items=len(items))
+                selection = select_rows(
+                    staging,
+                    config,
+                    old_labels=old.labels,
+                    say=lambda what: progress.selecting(what, staging.num_rows),
+                )
+                facts = write_files(
+                    folder,
+                    staging,
+                    selection,
+                    _joined("user_id", dataset.users, source.users),
+                    _joined("item_id", dataset.items, source.items),
+                    progress,
+                    old=old,
+                )
+            finally:
+                close_staging(staging)
+            before = dataset.manifest
+            new = {
+                "source_fingerprint": fingerprint.result(),
+                "source_files": [file.name for file in source.files],
+                "rows_read": staging.num_rows - num_old,
+                "dropped_rows": report.dropped_rows,
+                "first_dropped": report.first_dropped,
+                "dropped_duplicates": facts["dropped_duplicates"],
+                "dropped_rare": facts["dropped_rare"],
+            }
+            both = before["source_fingerprint"] + new["source_fingerprint"]
+            sums = ("dropped_duplicates", "dropped_rare")
+            write_manifest(
+                folder,
+                {
+                    "name": before["name"],
+                    "dropped_rows": before["dropped_rows"] + report.dropped_rows,
+                    "first_dropped": before["first_dropped"],
+                    "rmse_floor": None,
+                    "settings": before["settings"],
+                    **facts,
+                    **{key: before[key] + facts[key] for key in sums},
+                    "source_fingerprint": hashlib.sha256(both.encode()).hexdigest(),
+                    "source_files": before["source_files"],
+                    "appended": [*before["appended"], new],
+                },
+            )
+    finally:
+        progress.close()
+    return open_dataset(path)
+
+
+def _stored_rows(dataset: PreparedDataset) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """(part, rows with raw ids) of all rows, in stored order."""
+    for label, split in enumerate(SPLITS):
+        for batch in dataset.table(split).to_batches():
+            columns = {
+                name: batch[name] for name in ("rating", "timestamp", "weight") if name in batch.schema.names
+            }
+            if "user_id" in batch.schema.names:
+                columns |= {"user_id": batch["user_id"], "item_id": batch["item_id"]}
+            else:
+                columns["user_id"] = dataset.user_vocabulary.ids_of(batch["user_index"].to_numpy())
+                columns["item_id"] = dataset.item_vocabulary.ids_of(batch["item_index"].to_numpy())
+            yield label, pa.RecordBatch.from_pydict(columns)
+
+
+def _same_columns(source: RatingsSource, dataset: PreparedDataset) -> RatingsSource:
+    """The source, whose batches must have the columns that the dataset has."""
+    wanted = {"timestamp", "weight"} & set(dataset.table("train").column_names)
+
+    def batches(report: ReadReport) -> Iterator[pa.RecordBatch]:
+        for batch in source.batches(report):
+            found = {"timestamp", "weight"} & set(batch.schema.names)
+            if found != wanted:
+                raise UserError(
+                    f"{dataset.path}: what is appended must have the dataset's columns (user_id, item_id, "
+                    f"{', '.join(['rating', *sorted(wanted)])}), got {', '.join(batch.schema.names)}"
+                )
+            yield batch
+
+    return RatingsSource(
+        name=source.name,
+        described=source.described,
+        files=source.files,
+        batches=batches,
+        digest=lambda: source.fingerprint,
+    )
+
+
+def _joined(key: str, old: pa.Table, new: pa.Table | None) -> pa.Table:
+    """What is known of old and new ids; of an id that both tables have, what the dataset has."""
+    if new is None:
+        return old
+    if new[key].type != old[key].type:
+        old = old.set_column(old.column_names.index(key), key, old[key].cast(pa.string()))
+        new = new.set_column(new.column_names.index(key), key, new[key].cast(pa.string()))
+    known = pc.is_in(new[key], value_set=old[key].combine_chunks())
+    try:
+        return pa.concat_tables([old, new.filter(pc.invert(known))], promote_options="permissive")
+    except pa.ArrowException as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"side table of {key}: must fit the dataset's, got {reason}") from None

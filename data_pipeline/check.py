@@ -1,0 +1,83 @@
+"""Whether a prepared dataset is what it was when it was written."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+
+from data_pipeline.columns import SEGMENT_ROWS
+from data_pipeline.dataset import MANIFEST, PreparedDataset, manifest_checksum, open_dataset
+from data_pipeline.errors import UserError
+from data_pipeline.labels import SPLITS
+from data_pipeline.vocabulary import UNKNOWN_INDEX, Vocabulary
+
+_PIECE_BYTES = 1 << 20
+
+
+def check_dataset(path: Path) -> PreparedDataset:
+    """Reads every byte of a prepared dataset and compares it with the manifest.
+
+    Checked are the format's version, the manifest's own checksum, each file's length and SHA-256, the numbers
+    of rows, and whether every index has an id.
+
+    Raises:
+        UserError: the first thing that is wrong.
+    """
+    dataset = open_dataset(path)
+    if dataset.manifest.get("checksum") != manifest_checksum(dataset.manifest):
+        raise UserError(f"{path / MANIFEST}: its content does not match its checksum: it was changed")
+    files = dataset.manifest["files"]
+    expected = {f"{stem}.arrow" for stem in (*SPLITS, "users", "items")}
+    if set(files) != expected:
+        raise UserError(f"{path / MANIFEST}: must list {sorted(expected)}, got {sorted(files)}")
+    with ThreadPoolExecutor(2, "check") as threads:
+        for name, digest in zip(files, threads.map(lambda name: _sha256(path / name), files), strict=True):
+            if digest != files[name]["sha256"]:
+                raise UserError(
+                    f"{path / name}: SHA-256 must be {files[name]['sha256']}, got {digest}: the file was changed"
+                )
+    sides = {"user": dataset.user_vocabulary, "item": dataset.item_vocabulary}
+    for side, vocabulary in sides.items():
+        if len(vocabulary.ids) != dataset.manifest[f"{side}s"]:
+            rule = f"must have {dataset.manifest[f'{side}s']} rows"
+            raise UserError(f"{path / f'{side}s.arrow'}: {rule}, got {len(vocabulary.ids)}")
+        if pc.count_distinct(vocabulary.ids).as_py() != len(vocabulary.ids):
+            raise UserError(f"{path / f'{side}s.arrow'}: an id must have one row, got one with several")
+    for split in SPLITS:
+        _check_part(dataset, split, sides)
+    return dataset
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _check_part(dataset: PreparedDataset, split: str, sides: dict[str, Vocabulary]) -> None:
+    file = dataset.path / f"{split}.arrow"
+    batches = dataset.table(split).to_batches()
+    num_rows = sum(len(batch) for batch in batches)
+    if num_rows != dataset.num_rows(split):
+        raise UserError(f"{file}: must have {dataset.num_rows(split)} rows, got {num_rows}")
+    if any(len(batch) != SEGMENT_ROWS for batch in batches[:-1]):
+        raise UserError(f"{file}: all record batches but the last must have {SEGMENT_ROWS} rows")
+    for batch in batches:
+        for side, vocabulary in sides.items():
+            index = batch[f"{side}_index"].to_numpy()
+            lowest = UNKNOWN_INDEX + 1 if split == "train" else UNKNOWN_INDEX
+            if len(index) and not lowest <= index.min() <= index.max() < len(vocabulary):
+                raise UserError(
+                    f"{file}: {side}_index must be within {lowest} and {len(vocabulary) - 1}, "
+                    f"got {index.min()} to {index.max()}"
+                )
+            if split != "train" and not np.array_equal(vocabulary.index(batch[f"{side}_id"]), index):
+                raise UserError(f"{file}: {side}_index must be that of {side}_id, got rows where it is not")
+        if not pc.all(pc.is_finite(batch["rating"]), min_count=0).as_py():
+            raise UserError(f"{file}: ratings must be finite, got one that is not")
