@@ -12,9 +12,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data_pipeline.config import DataConfig
 from data_pipeline.dataset import PreparedDataset
 from data_pipeline.errors import UserError
-from data_pipeline.prepare import DataConfig, prepare_dataset, read_ratings, resolve_data
+from data_pipeline.prepare import prepare_dataset
+from data_pipeline.source import open_source
 from trainer.evaluate import Evaluation, evaluate
 from trainer.predict import predict
 from trainer.recommend import Recommendation, recommend
@@ -46,5 +48,4 @@ def prepare(
 ) -> PreparedDataset:
     """Splits and indexes ratings into a prepared dataset, a new folder `out` that `train` takes as data."""
     config = config or DataConfig()
-    ratings, test = read_ratings(resolve_data(data)[0], config)
-    return prepare_dataset(ratings, test, config, Path(out))
+    return prepare_dataset(open_source(data, config), config, Path(out))

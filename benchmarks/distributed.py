@@ -19,8 +19,9 @@ from harness.arguments import PROJECT, count, make_parser
 from harness.machine import describe, machine_facts
 from harness.programs import end_cleanly_on_sigterm
 
+from data_pipeline.config import DataConfig
 from data_pipeline.generate import generate_ratings
-from data_pipeline.prepare import DataConfig, prepare_dataset
+from data_pipeline.prepare import prepare_dataset
 
 BATCH = 8192
 # Name -> (workers, replicas of each, threads that TensorFlow is given or None).

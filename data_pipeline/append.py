@@ -23,13 +23,13 @@ from data_pipeline.source import RatingsSource
 
 
 def append_ratings(source: RatingsSource, path: Path, *, quiet: bool = True) -> PreparedDataset:
-    """Adds ratings to the prepared dataset in the folder `path`, which is replaced at once or stays as it was.
+    """Adds ratings to the prepared dataset in the folder `path`, which is replaced whole or left alone.
 
-    Rows that are there stay in their part: what was tested on is never trained on. The new rows are split among
-    themselves by the dataset's own rule and seed; the rows of a predefined pair's dataset all become training rows.
-    Ids that have an index keep it, new ids of training rows get the next ones, sorted. A new rating of a pair that
-    is there takes part in `data.duplicates` with the stored one, and if it stays, it takes that one's part. A
-    k-core drops new rows only. The rows are stored in a random order anew.
+    Rows that are there stay in their part: what was tested on is never trained on. The new rows are split
+    among themselves by the dataset's own rule and seed; with a predefined pair all of them are for training.
+    Ids that have an index keep it, new ids of training rows get the next ones, sorted. A new rating of a pair
+    that is there takes part in `data.duplicates` with the stored one, and if it stays, it takes that one's
+    part. A k-core drops new rows only. The rows are stored in a random order anew.
 
     Raises:
         UserError: no dataset there, or ratings that do not fit it.
@@ -108,15 +108,7 @@ def _stored_rows(dataset: PreparedDataset) -> Iterator[tuple[int, pa.RecordBatch
     """(part, rows with raw ids) of all rows, in stored order."""
     for label, split in enumerate(SPLITS):
         for batch in dataset.table(split).to_batches():
-            columns = {
-                name: batch[name] for name in ("rating", "timestamp", "weight") if name in batch.schema.names
-            }
-            if "user_id" in batch.schema.names:
-                columns |= {"user_id": batch["user_id"], "item_id": batch["item_id"]}
-            else:
-                columns["user_id"] = dataset.user_vocabulary.ids_of(batch["user_index"].to_numpy())
-                columns["item_id"] = dataset.item_vocabulary.ids_of(batch["item_index"].to_numpy())
-            yield label, pa.RecordBatch.from_pydict(columns)
+            yield label, dataset.with_raw_ids(batch)
 
 
 def _same_columns(source: RatingsSource, dataset: PreparedDataset) -> RatingsSource:

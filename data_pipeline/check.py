@@ -37,9 +37,8 @@ def check_dataset(path: Path) -> PreparedDataset:
     with ThreadPoolExecutor(2, "check") as threads:
         for name, digest in zip(files, threads.map(lambda name: _sha256(path / name), files), strict=True):
             if digest != files[name]["sha256"]:
-                raise UserError(
-                    f"{path / name}: SHA-256 must be {files[name]['sha256']}, got {digest}: the file was changed"
-                )
+                rule = f"SHA-256 must be {files[name]['sha256']}, got {digest}"
+                raise UserError(f"{path / name}: {rule}: the file was changed")
     sides = {"user": dataset.user_vocabulary, "item": dataset.item_vocabulary}
     for side, vocabulary in sides.items():
         if len(vocabulary.ids) != dataset.manifest[f"{side}s"]:

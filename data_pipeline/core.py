@@ -18,7 +18,8 @@ def drop_rare(
 ) -> int:
     """Labels rows of users and items with fewer ratings `DROPPED`; returns how many.
 
-    It is repeated until every user and item that is left has enough (Seidman 1983, the k-core of a bipartite graph).
+    It is repeated until every user and item that is left has enough: the k-core (Seidman 1983) of the graph
+    of users and items.
 
     Args:
         labels: uint8 [rows], changed in place; dropped rows do not count.

@@ -14,7 +14,6 @@ import pyarrow as pa
 from data_pipeline.columns import Columns
 from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
-from data_pipeline.labels import SPLITS
 from data_pipeline.vocabulary import Vocabulary
 
 FORMAT_VERSION = 2
@@ -81,6 +80,20 @@ class PreparedDataset:
     def columns(self, split: str) -> Columns:
         """One split's columns over the memory-mapped file."""
         return Columns.open(self.path / f"{split}.arrow")
+
+    def with_raw_ids(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Rows of a split's table as rows of ratings: raw ids for indices, and the values."""
+        columns = {
+            name: batch[name] for name in ("rating", "timestamp", "weight") if name in batch.schema.names
+        }
+        if "user_id" in batch.schema.names:
+            ids = {"user_id": batch["user_id"], "item_id": batch["item_id"]}
+        else:
+            ids = {
+                "user_id": self.user_vocabulary.ids_of(batch["user_index"].to_numpy()),
+                "item_id": self.item_vocabulary.ids_of(batch["item_index"].to_numpy()),
+            }
+        return pa.RecordBatch.from_pydict({**ids, **columns})
 
     def titles(self, item_indices: np.ndarray) -> list[str | None]:
         """Titles of known items (indices of at least 1)."""

@@ -109,7 +109,7 @@ def _partial_name(target: Path) -> str:
 
 @contextlib.contextmanager
 def _scratch(partial: Path, path: Path) -> Iterator[Path]:
-    """The hidden folder, emptied, locked while the block runs, and removed if it is still there at its end."""
+    """The hidden folder, emptied, locked while the block runs, removed if it is there at its end."""
     lock = _locked(partial, path)
     try:
         if not (partial / _MARK).exists():  # else its remains tell what is to be cleared elsewhere

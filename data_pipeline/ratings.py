@@ -39,6 +39,21 @@ class Ratings:
         return self.table.num_rows
 
 
+def source_of(ratings: Ratings) -> RatingsSource:
+    """Ratings that are in memory, as what `prepare_dataset` takes."""
+    from data_pipeline.source import source_of_table
+
+    return source_of_table(
+        ratings.table,
+        name=ratings.name,
+        described=ratings.name,
+        fingerprint=ratings.fingerprint,
+        users=ratings.users,
+        items=ratings.items,
+        rmse_floor=ratings.rmse_floor,
+    )
+
+
 def read_all(source: RatingsSource) -> Ratings:
     """All ratings of a source (of its training part, where it has two)."""
     from data_pipeline.source import ReadReport

@@ -51,8 +51,8 @@ def check_split(config: DataConfig) -> None:
         DataConfig.validation_fraction,
     ):
         raise UserError(
-            "with data.split leave-last-out validation is one row a user: data.validation_fraction must be 0 or "
-            f"as by default, got {config.validation_fraction}"
+            "with data.split leave-last-out validation is one row a user: data.validation_fraction must be 0 "
+            f"or as by default, got {config.validation_fraction}"
         )
 
 
@@ -79,7 +79,8 @@ def split_rows(staging: Staging, labels: np.ndarray, config: DataConfig) -> None
             else f"data.split {config.split}"
         )
         raise UserError(
-            f"a split needs at least one row for train and one for test, got {num_rows} rating(s) with {setting}"
+            f"a split needs at least one row for train and one for test, got {num_rows} rating(s) "
+            f"with {setting}"
         )
 
 
@@ -158,7 +159,7 @@ def _split_predefined(_staging: Staging, labels: np.ndarray, config: DataConfig)
 
 
 def _split_per_user(staging: Staging, labels: np.ndarray, config: DataConfig) -> None:
-    """Of a user's n rows, n x fraction rounded half up are test, but never all; likewise validation of the rest.
+    """Of a user's n rows n x fraction, rounded half up, are test, never all; so is validation of the rest.
 
     Which ones: those with the lowest keys of the seed.
     """
@@ -199,7 +200,7 @@ def _split_leave_last_out(staging: Staging, labels: np.ndarray, config: DataConf
 
 
 def _split_time(staging: Staging, labels: np.ndarray, config: DataConfig) -> None:
-    """The latest rows are test, the latest of the others validation; at the same second, the last in the source."""
+    """The latest rows are test, the latest of the others validation; in one second, by row."""
     if "timestamp" not in staging.names:
         raise UserError("data.split time needs a timestamp column, got ratings without one")
     num_rows = int(np.count_nonzero(labels == UNDECIDED))

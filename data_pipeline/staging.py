@@ -1,4 +1,4 @@
-"""Rows on disk while a dataset is being prepared: codes and values in columns, gathered by where they will be stored."""
+"""Rows on disk while a dataset is prepared: columns of codes and values, gathered by where they will lie."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from data_pipeline.errors import UserError
 from data_pipeline.ids import IdCodes
 from data_pipeline.stored_order import MAX_ROWS, order_keys
 
-DTYPES = {
+DTYPES: dict[str, np.dtype] = {
     "row": np.dtype(np.uint32),
     "user": np.dtype(np.int32),
     "item": np.dtype(np.int32),
@@ -23,7 +23,7 @@ DTYPES = {
     "timestamp": np.dtype(np.int64),
     "weight": np.dtype(np.float32),
 }
-# Rows gathered in one piece of the files, and worked on at once: arrays of this length stay in the cache's reach.
+# Rows gathered in one piece of the files, and worked on at once: few megabytes.
 RUN_ROWS = 1 << 20
 # By the upper bits of a row's key. A range of buckets is a range of rows in every run.
 NUM_BUCKETS = 256
@@ -167,7 +167,7 @@ class Staging:
         np.cumsum(np.bincount(bucket, minlength=NUM_BUCKETS), out=bounds[1:])
         self._bounds.append(bounds + begin)
         for name, column in columns.items():
-            left = memoryview(column[order]).cast("B")
+            left = memoryview(column[order].data).cast("B")
             while left:
                 left = left[os.write(self._files[name], left) :]
 
@@ -185,7 +185,7 @@ class Staging:
     def _fill(self, name: str, first: int, column: np.ndarray) -> None:
         if not len(column):
             return
-        left, offset = memoryview(column).cast("B"), first * DTYPES[name].itemsize
+        left, offset = memoryview(column.data).cast("B"), first * DTYPES[name].itemsize
         while left:
             count = os.preadv(self._files[name], [left], offset)
             if not count:

@@ -11,7 +11,7 @@ MAX_ROWS = 2**31 - 1
 def order_keys(rows: np.ndarray, seed: int, *, purpose: int = 0) -> np.ndarray:
     """A key (uint32) for each row number; no two rows have the same. Rows are stored by ascending keys.
 
-    Two rounds of MurmurHash3's finalizer, which is a bijection of 32 bits, with a word of the seed before each.
+    Two rounds of MurmurHash3's finalizer, a bijection of 32 bits, with a word of the seed before each.
 
     >>> keys = order_keys(np.arange(5), seed=42)
     >>> keys.dtype, len(set(keys.tolist())), (keys == order_keys(np.arange(5), seed=43)).any()

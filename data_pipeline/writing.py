@@ -166,7 +166,7 @@ def _schema(staging: Staging, users: Side, items: Side, *, raw_ids: bool) -> pa.
 def _ordered_parts(
     staging: Staging, labels: np.ndarray, selection: Selection, users: Side, items: Side
 ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """For each range of buckets how many rows it has, and the columns of its rows in each part, as they are stored."""
+    """For each range of buckets its number of rows, and the columns of its rows in each part, in order."""
 
     def ordered(group: tuple[int, int]) -> tuple[int, list[dict[str, Any]]]:
         columns = staging.rows_of_buckets(group)

@@ -46,15 +46,18 @@ def train(
 
     DATA is what `prepare` takes, or a prepared dataset.
     """
-    from data_pipeline.prepare import resolve_data
+    from data_pipeline.dataset import MANIFEST
+    from data_pipeline.source import open_source
+    from data_pipeline.split import check_split
     from trainer.config import make_config
     from trainer.recipes import RECIPES
     from trainer.workdir import Workdir
 
     # Mistakes are told before the seconds that TensorFlow takes to load.
-    make_config(recipe, RECIPES, settings)
-    if data not in (None, "generated"):
-        resolve_data(data)
+    data_config = make_config(recipe, RECIPES, settings).data
+    check_split(data_config)
+    if data not in (None, "generated") and not (Path(data) / MANIFEST).is_file():
+        open_source(data, data_config)
     if workdir is not None:
         Workdir(workdir).require_usable()
     print("reeltrain: loading TensorFlow …", file=sys.stderr, flush=True)

@@ -6,11 +6,14 @@ import sys
 import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from launch.options import AS_PATH, data_argument, json_option, print_result, settings_option
+
+if TYPE_CHECKING:
+    from data_pipeline.dataset import PreparedDataset
 
 
 def _choice(key: str) -> click.Choice:
@@ -61,38 +64,129 @@ def with_options(settings: tuple[str, ...], options: dict[str, Any]) -> list[str
 
 @click.command()
 @data_argument
-@click.option("--out", type=AS_PATH, required=True, help="The new folder.")
+@click.option("--out", type=AS_PATH, help="The new folder.")
+@click.option("--append", type=AS_PATH, metavar="DIR", help="Add DATA to this prepared dataset instead.")
+@click.option("--check", is_flag=True, help="DATA is a prepared dataset: read and verify all of it instead.")
 @reading_options
 @settings_option
 @json_option
-def prepare(data: str | None, out: Path, settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def prepare(
+    data: str | None,
+    out: Path | None,
+    append: Path | None,
+    check: bool,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Splits and indexes ratings into a prepared dataset.
 
     DATA is a MovieLens folder or file (ML-100K, 1M, 10M, the CSV ones), a CSV, TSV (also .gz, .zst) or
     Parquet file, a folder or a glob of such files, or `generated`. Without it: MovieLens-100K if it can be
     had, else generated ratings.
+
+    \b
+    reeltrain prepare ratings.csv --out prepared
+    reeltrain prepare new.csv --append prepared     # old indices and splits stay
+    reeltrain prepare --check prepared
     """
-    from data_pipeline.dataset import require_empty
-    from data_pipeline.prepare import prepare_dataset, read_ratings, resolve_data
+    if sum([out is not None, append is not None, check]) > 1:
+        raise click.UsageError("give one of --out, --append and --check, got several")
+    given = with_options(settings, options)
+    for setting in given:
+        if not setting.startswith("data."):
+            raise click.UsageError(f"prepare takes only data.* settings, got {setting!r}")
+    if check:
+        if given:
+            raise click.UsageError(f"--check reads what is there, got the setting {given[0]!r}")
+        if data is None:
+            raise click.UsageError("--check needs DATA, the folder of a prepared dataset")
+        dataset = _check(Path(data))
+    elif append is not None:
+        dataset = _append(data, append, given)
+    elif out is not None:
+        dataset = _prepare(data, out, given)
+    else:
+        raise click.UsageError("Missing option '--out'.")
+    manifest = dataset.manifest
+    print_result(
+        {key: manifest[key] for key in _SHOWN} | {"dataset": str(dataset.path)}, _told(dataset), as_json
+    )
+
+
+# Of the manifest, as it is.
+_SHOWN = (
+    *("rows", "dropped_rows", "dropped_duplicates", "dropped_rare", "users", "items", "sparsity"),
+    *("splits", "cold", "rating_scale", "rmse_floor", "fingerprint"),
+)
+# Settings of reading alone: another value for what is appended changes nothing of what is there.
+_OF_READING = ("format", "columns", "bad_rows", "users", "items")
+
+
+def _prepare(data: str | None, out: Path, settings: list[str]) -> PreparedDataset:
+    from data_pipeline.folder import require_empty
+    from data_pipeline.prepare import prepare_dataset
+    from data_pipeline.source import open_source
+    from data_pipeline.split import check_split
     from trainer.config import make_config
     from trainer.recipes import RECIPES
 
-    for setting in settings:
-        if not setting.startswith("data."):
-            raise click.UsageError(f"prepare takes only data.* settings, got {setting!r}")
-    config = make_config("article", RECIPES, with_options(settings, options)).data
+    config = make_config("article", RECIPES, settings).data
+    check_split(config)
     require_empty(out)
-    source, described = resolve_data(data)
-    print(f"data      {described}", file=sys.stderr)
-    ratings, test = read_ratings(source, config)
-    dataset = prepare_dataset(ratings, test, config, out)
+    source = open_source(data, config)
+    print(f"data      {source.described}", file=sys.stderr)
+    return prepare_dataset(source, config, out, quiet=False)
+
+
+def _append(data: str | None, folder: Path, settings: list[str]) -> PreparedDataset:
+    from data_pipeline.append import append_ratings
+    from data_pipeline.dataset import open_dataset
+    from data_pipeline.source import open_source
+    from trainer.config import make_config
+    from trainer.recipes import RECIPES
+
+    if data is None:
+        raise click.UsageError("--append needs DATA, the new ratings")
+    for setting in settings:
+        if setting.partition("=")[0].strip().removeprefix("data.") not in _OF_READING:
+            raise click.UsageError(f"{folder} is prepared, its split is fixed: {setting!r} has no effect")
+    open_dataset(folder)
+    source = open_source(data, make_config("article", RECIPES, settings).data)
+    print(f"data      {source.described}", file=sys.stderr)
+    return append_ratings(source, folder, quiet=False)
+
+
+def _check(folder: Path) -> PreparedDataset:
+    from data_pipeline.check import check_dataset
+
+    dataset = check_dataset(folder)
+    print(f"checked   {folder}: every byte is as it was written", file=sys.stderr)
+    return dataset
+
+
+def _told(dataset: PreparedDataset) -> str:
+    """What a person wants to know of a prepared dataset."""
     manifest = dataset.manifest
-    result = {
-        key: manifest[key] for key in ("rows", "dropped_rows", "users", "items", "splits", "rmse_floor")
-    }
-    result["dataset"] = str(out)
     splits = ", ".join(f"{name} {rows:,}" for name, rows in manifest["splits"].items())
-    text = f"{manifest['rows']:,} ratings, {manifest['users']:,} users, {manifest['items']:,} items: {splits}"
+    lines = [
+        f"{manifest['rows']:,} ratings, {manifest['users']:,} users, {manifest['items']:,} items, "
+        f"sparsity {manifest['sparsity']:.2%}: {splits}"
+    ]
+    dropped = {
+        "bad rows": manifest["dropped_rows"],
+        "repeated ratings": manifest["dropped_duplicates"],
+        "of users or items with few ratings": manifest["dropped_rare"],
+    }
+    if any(dropped.values()):
+        lines.append("dropped: " + ", ".join(f"{rows:,} {what}" for what, rows in dropped.items() if rows))
+    lines += [f"  {line}" for line in manifest["first_dropped"]]
+    for split, cold in manifest["cold"].items():
+        if cold["rows"]:
+            lines.append(
+                f"{split}: {cold['rows']:,} rows have ids that training has not: "
+                f"{cold['users']:,} users, {cold['items']:,} items"
+            )
     if manifest["rmse_floor"] is not None:
-        text += f"\nplanted noise: no model can reach a test RMSE much below {manifest['rmse_floor']:.4f}"
-    print_result(result, f"{text}\nprepared dataset: {out}", as_json)
+        lines.append(f"planted noise: no model can reach a test RMSE much below {manifest['rmse_floor']:.4f}")
+    return "\n".join([*lines, f"prepared dataset: {dataset.path}"])

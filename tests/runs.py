@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from data_pipeline.config import DataConfig
 from data_pipeline.generate import generate_ratings
-from data_pipeline.prepare import DataConfig, prepare_dataset
+from data_pipeline.prepare import prepare_dataset
 
 TIMEOUT_SECS = 180
 

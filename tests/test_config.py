@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
-from data_pipeline.prepare import DataConfig
 from trainer.config import Config, ModelConfig, OptimizerConfig, TrainConfig, config_from_json, make_config
 from trainer.recipes import RECIPES
 

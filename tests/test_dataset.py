@@ -1,25 +1,41 @@
-"""The prepared dataset: readable without our code, whole or not there, known by its fingerprint."""
+"""The prepared dataset: readable without our code, all rows in it, in random order, known by its fingerprint."""
 
 import hashlib
 import json
-from dataclasses import replace
 
+import duckdb
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 
 from conftest import ACCENTED_TITLE
-from data_pipeline import dataset as dataset_module
-from data_pipeline.dataset import FORMAT_VERSION, SPLITS, open_dataset
-from data_pipeline.errors import UserError
-from data_pipeline.prepare import DataConfig, prepare_dataset, read_ratings
-from data_pipeline.ratings import ratings_from_frame
+from data_pipeline import arrow_file, staging, writing
+from data_pipeline.columns import SEGMENT_ROWS
+from data_pipeline.config import DataConfig
+from data_pipeline.dataset import FORMAT_VERSION
+from data_pipeline.labels import SPLITS
+from data_pipeline.prepare import prepare_dataset
+from data_pipeline.source import open_source, source_of_table
+from data_pipeline.stored_order import order_keys
+
+NAMES = ["user_id", "item_id", "rating", "timestamp"]
 
 
 def prepare(source, out, config=None):
     config = config or DataConfig(validation_fraction=0.1)
-    return prepare_dataset(*read_ratings(source, config), config, out)
+    return prepare_dataset(open_source(source, config), config, out)
+
+
+def rows_of(dataset, split):
+    """One split's rows with raw ids, as pandas reads the files, in stored order."""
+    part = pd.read_feather(dataset.path / f"{split}.arrow")
+    if split == "train":
+        for side in ("user", "item"):
+            ids = pd.read_feather(dataset.path / f"{side}s.arrow")[f"{side}_id"]
+            part[f"{side}_id"] = ids.iloc[part[f"{side}_index"] - 1].to_numpy()
+    return part
 
 
 @pytest.fixture
@@ -27,59 +43,135 @@ def prepared(tiny_ratings, tmp_path):
     return prepare(tiny_ratings, tmp_path / "prepared")
 
 
-def test_pandas_reads_the_columns_and_they_hold_all_source_rows(tiny_ratings, prepared):
-    parts = pd.concat([pd.read_feather(prepared.path / f"{split}.arrow") for split in SPLITS])
-    names = ["user_id", "item_id", "rating", "timestamp"]
-    source = pd.read_csv(tiny_ratings / "u.data", sep="\t", names=names)
-    assert len(source) == 600
-    same = parts[names].astype({"rating": float}).sort_values(names, ignore_index=True)
-    pd.testing.assert_frame_equal(
-        same, source.astype({"rating": float}).sort_values(names, ignore_index=True)
-    )
+@pytest.fixture
+def source_rows(tiny_ratings):
+    return pd.read_csv(tiny_ratings / "u.data", sep="\t", names=NAMES)
+
+
+def test_the_parts_hold_all_source_rows(source_rows, prepared):
+    parts = pd.concat([rows_of(prepared, split) for split in SPLITS])
+    assert len(source_rows) == 600
+    expected = source_rows.astype({"rating": np.float32}).sort_values(NAMES, ignore_index=True)
+    pd.testing.assert_frame_equal(parts[NAMES].sort_values(NAMES, ignore_index=True), expected)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_pandas_polars_and_duckdb_read_the_same(prepared, split):
+    path = prepared.path / f"{split}.arrow"
+    expected = prepared.table(split).to_pandas()
+    assert len(expected) == prepared.num_rows(split) > 0
+    pd.testing.assert_frame_equal(pd.read_feather(path), expected)
+    pd.testing.assert_frame_equal(pl.read_ipc(path, memory_map=False).to_pandas(), expected)
+    assert pl.scan_ipc(path).select(pl.len()).collect().item() == len(expected)
+    table = pa.ipc.open_file(str(path)).read_all()
+    found = duckdb.sql("select count(*), sum(rating), max(user_index) from table").fetchone()
+    assert found == (len(expected), expected["rating"].sum(), expected["user_index"].max())
+
+
+def test_the_readme_join_of_train_and_users_works_in_duckdb(prepared):
+    train = pa.ipc.open_file(str(prepared.path / "train.arrow")).read_all()
+    users = pa.ipc.open_file(str(prepared.path / "users.arrow")).read_all()
+    users = users.append_column("user_index", pa.array(range(1, len(users) + 1)))
+    joined = duckdb.sql("select user_id, count(*) as n from train join users using (user_index) group by all")
+    counts = joined.df().set_index("user_id")["n"].sort_index()
+    expected = rows_of(prepared, "train")["user_id"].value_counts().sort_index()
+    assert counts.to_dict() == expected.to_dict()
+    assert len(train) == counts.sum()
+
+
+def test_rows_lie_in_the_order_of_their_keys_whatever_the_source_was_sorted_by(source_rows, tiny_ratings, prepared):
+    keys = order_keys(np.arange(600), 42)
+    key_of = dict(zip(map(tuple, source_rows[NAMES].to_numpy().tolist()), keys.tolist(), strict=True))
+    for split in SPLITS:
+        found = [key_of[tuple(row)] for row in rows_of(prepared, split)[NAMES].to_numpy(int).tolist()]
+        assert found == sorted(found)
+
+
+def test_the_order_is_a_random_one():
+    # Of sorted numbers: neighbours are uncorrelated, and every tenth of the places has its share of every tenth.
+    place = np.argsort(order_keys(np.arange(200_000), 42))
+    assert abs(np.corrcoef(place[1:], place[:-1])[0, 1]) < 0.01
+    counts = np.histogram2d(np.arange(200_000), place, bins=10)[0]
+    assert abs(counts - 2000).max() < 5 * np.sqrt(2000)
+    assert len(set(order_keys(np.arange(200_000), 42).tolist())) == 200_000
+    assert (order_keys(np.arange(1000), 42) != order_keys(np.arange(1000), 43)).all()
+
+
+def test_neither_batches_nor_threads_change_a_byte(tiny_ratings, prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(staging, "RUN_ROWS", 50)
+    monkeypatch.setattr(staging, "MIN_GROUP_ROWS", 100)
+    monkeypatch.setattr(writing, "BUCKET_GROUP_ROWS", 70)
+    monkeypatch.setattr(writing, "NUM_THREADS", 1)
+    monkeypatch.setattr(staging, "NUM_THREADS", 1)
+    again = prepare(tiny_ratings, tmp_path / "again")
+    for file in prepared.path.iterdir():
+        assert (again.path / file.name).read_bytes() == file.read_bytes()
+
+
+def test_record_batches_have_one_length(tiny_ratings, tmp_path, monkeypatch):
+    assert SEGMENT_ROWS == 2**20
+    monkeypatch.setattr(arrow_file, "SEGMENT_ROWS", 100)
+    dataset = prepare(tiny_ratings, tmp_path / "prepared")
+    lengths = {s: [len(b) for b in dataset.table(s).to_batches()] for s in SPLITS}
+    assert lengths == {"train": [100] * 4 + [32], "validation": [48], "test": [100, 20]}
+    assert len(dataset.columns("train")) == 432
+    whole = prepare(tiny_ratings, tmp_path / "whole")
+    monkeypatch.undo()
+    assert dataset.table("train").equals(whole.table("train"))
 
 
 def test_index_i_is_row_i_minus_1_of_the_users_and_items(prepared):
-    for side, key, index in (("users", "user_id", "user_index"), ("items", "item_id", "item_index")):
-        ids = pd.read_feather(prepared.path / f"{side}.arrow")[key]
+    for side in ("user", "item"):
+        ids = pd.read_feather(prepared.path / f"{side}s.arrow")[f"{side}_id"]
         assert ids.is_monotonic_increasing
-        for split in SPLITS:
+        for split in ("validation", "test"):
             part = pd.read_feather(prepared.path / f"{split}.arrow")
-            known = part[part[index] > 0]
-            assert known[key].tolist() == ids.iloc[known[index] - 1].tolist()
-            assert not part[part[index] == 0][key].isin(ids).any()
+            known = part[part[f"{side}_index"] > 0]
+            assert known[f"{side}_id"].tolist() == ids.iloc[known[f"{side}_index"] - 1].tolist()
+            assert not part[part[f"{side}_index"] == 0][f"{side}_id"].isin(ids).any()
 
 
-def test_ids_that_only_test_rows_have_are_unknown(tmp_path):
+def test_ids_that_only_test_rows_have_are_unknown_and_counted(tmp_path):
     frame = pd.DataFrame({"user_id": [1, 2] * 50, "item_id": range(100), "rating": [3.0, 4.0] * 50})
-    config = DataConfig(validation_fraction=0.0)
-    dataset = prepare_dataset(ratings_from_frame(frame), None, config, tmp_path / "prepared")
+    dataset = prepare(frame, tmp_path / "prepared", DataConfig(validation_fraction=0.0))
     assert set(dataset.columns("test").item_index.tolist()) == {0}
     assert set(dataset.columns("test").user_index.tolist()) == {1, 2}
     assert sorted(dataset.columns("train").item_index.tolist()) == list(range(1, 81))
+    cold = {"users": 0, "items": 20, "rows_of_cold_users": 0, "rows_of_cold_items": 20, "rows": 20}
+    assert dataset.manifest["cold"]["test"] == cold
+    assert dataset.manifest["sparsity"] == 1 - 80 / (2 * 80)
 
 
-def test_every_row_keeps_its_weight_through_the_split(tmp_path):
+def test_every_row_keeps_its_weight_and_its_time(tmp_path):
     rng = np.random.default_rng(5)
     frame = pd.DataFrame(
         {
             "user_id": rng.integers(0, 20, 200),
             "item_id": range(200),
             "rating": rng.integers(1, 6, 200),
-            "weight": rng.exponential(size=200) * (rng.random(200) < 0.8),
+            "timestamp": rng.integers(0, 2**40, 200),
+            "weight": (rng.exponential(size=200) * (rng.random(200) < 0.8)).astype(np.float32),
         }
     )
-    dataset = prepare_dataset(
-        ratings_from_frame(frame), None, DataConfig(validation_fraction=0.1), tmp_path / "prepared"
-    )
-    weight_of = dict(zip(frame["item_id"], frame["weight"].astype(np.float32), strict=True))
+    dataset = prepare(frame, tmp_path / "prepared")
+    by_item = frame.set_index("item_id")
     seen = 0
     for split in SPLITS:
-        weight = dataset.columns(split).weight
-        assert weight.dtype == np.float32
-        items = dataset.table(split)["item_id"].to_pylist()
-        assert weight.tolist() == [weight_of[item] for item in items]
-        seen += len(weight)
+        rows = rows_of(dataset, split)
+        assert dataset.columns(split).weight.dtype == np.float32
+        assert rows["weight"].tolist() == by_item["weight"][rows["item_id"]].tolist()
+        assert rows["timestamp"].tolist() == by_item["timestamp"][rows["item_id"]].tolist()
+        seen += len(rows)
     assert seen == 200
+
+
+def test_a_mean_of_repeated_ratings_is_stored(tmp_path):
+    frame = pd.DataFrame({"user_id": [*range(40), 3, 3], "item_id": 1, "rating": [4.0] * 40 + [1.0, 2.0]})
+    dataset = prepare(frame, tmp_path / "prepared", DataConfig(duplicates="mean"))
+    rows = pd.concat([rows_of(dataset, split) for split in SPLITS]).set_index("user_id")["rating"]
+    assert rows[3] == np.float32((4 + 1 + 2) / 3)
+    assert (rows.drop(3) == 4).all()
+    assert (dataset.manifest["rows"], dataset.manifest["dropped_duplicates"]) == (40, 2)
 
 
 def test_without_a_weight_column_there_are_no_weights(prepared):
@@ -96,30 +188,14 @@ def test_columns_are_views_of_the_mapped_file(prepared):
     assert pa.total_allocated_bytes() == before
 
 
-def test_a_table_of_several_record_batches_is_read_whole(prepared, tmp_path):
-    table = prepared.table("train")
-    halves = [table.slice(0, 100), table.slice(100)]
-    path = tmp_path / "halves"
-    path.mkdir()
-    dataset_module._write_table(path / "train.arrow", table)
-    with pa.OSFile(str(path / "train.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        for half in halves:
-            writer.write_table(half)
-    read = replace(prepared, path=path).columns("train")
-    np.testing.assert_array_equal(read.rating, prepared.columns("train").rating)
-    assert len(read) == prepared.num_rows("train")
-
-
 def test_the_manifest_counts_and_checks_what_is_there(prepared):
     manifest = json.loads((prepared.path / "manifest.json").read_text())
     train = pd.read_feather(prepared.path / "train.arrow")
-    assert (manifest["format_version"], manifest["rows"], manifest["dropped_rows"]) == (
-        FORMAT_VERSION,
-        600,
-        0,
-    )
+    assert manifest["format_version"] == FORMAT_VERSION == 2
+    assert (manifest["rows"], manifest["dropped_rows"], manifest["dropped_duplicates"]) == (600, 0, 0)
     assert manifest["splits"] == {"train": 432, "validation": 48, "test": 120}
-    assert (manifest["users"], manifest["items"]) == (train["user_id"].nunique(), train["item_id"].nunique())
+    assert manifest["users"] == train["user_index"].nunique()
+    assert manifest["items"] == train["item_index"].nunique()
     assert manifest["rating_scale"] == [train["rating"].min(), train["rating"].max()]
     for file in prepared.path.glob("*.arrow"):
         content = file.read_bytes()
@@ -132,9 +208,9 @@ def test_the_manifest_counts_and_checks_what_is_there(prepared):
 
 def test_the_rating_scale_is_that_of_the_training_rows(tmp_path):
     rating = [4.0, 0.5, 2.0, 4.0, 4.0, 4.0, 4.0, 4.0, 9.5, 4.0]
-    ratings = ratings_from_frame(pd.DataFrame({"user_id": 1, "item_id": 1, "rating": rating}))
-    dataset = prepare_dataset(ratings, None, DataConfig(validation_fraction=0.0), tmp_path / "prepared")
-    assert dataset.table("test")["rating"].to_pylist() == [9.5, 0.5]
+    frame = pd.DataFrame({"user_id": 1, "item_id": range(10), "rating": rating})
+    dataset = prepare(frame, tmp_path / "prepared", DataConfig(validation_fraction=0.0))
+    assert sorted(dataset.table("test")["rating"].to_pylist()) == [0.5, 9.5]
     assert dataset.rating_scale == (2.0, 4.0)
 
 
@@ -155,17 +231,11 @@ def test_items_without_a_side_table_have_null_titles(tiny_ratings, tmp_path):
 
 def test_side_rows_are_found_for_string_ids_too(tiny_ratings, tmp_path):
     rows = (tiny_ratings / "u.data").read_text()
-    (tiny_ratings / "u.data").write_text(rows + "Anna\tA\t3\t0\n" * 100)
+    strings = "".join(f"{user}\tA\t3\t0\n" for user in range(100, 200))
+    (tiny_ratings / "u.data").write_text(rows + strings)
     items = prepare(tiny_ratings, tmp_path / "prepared").items.to_pandas().set_index("item_id")
     assert items.loc["1", "title"] == ACCENTED_TITLE
     assert pd.isna(items.loc["A", "title"])
-
-
-def test_the_same_ratings_prepared_twice_are_the_same_bytes(tiny_ratings, prepared, tmp_path):
-    again = prepare(tiny_ratings, tmp_path / "again")
-    assert again.fingerprint == prepared.fingerprint
-    for file in prepared.path.iterdir():
-        assert (again.path / file.name).read_bytes() == file.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -186,95 +256,20 @@ def test_another_title_has_another_fingerprint(tiny_ratings, prepared, tmp_path)
     assert prepare(tiny_ratings, tmp_path / "other").fingerprint != prepared.fingerprint
 
 
-@pytest.mark.parametrize("folder_exists", [False, True])
-def test_a_write_that_fails_leaves_nothing_behind(tiny_ratings, tmp_path, monkeypatch, folder_exists):
-    out = tmp_path / "out" / "prepared"
-    (out if folder_exists else out.parent).mkdir(parents=True)
-    before = sorted(tmp_path.rglob("*"))
-    write_table, written = dataset_module._write_table, []
+def test_ids_are_strings_from_the_first_string_on(tmp_path):
+    table = pa.table({"user_id": range(100), "item_id": [5] * 100, "rating": [3.0] * 100})
+    texts = pa.table({"user_id": ["Anna", "7"], "item_id": [6, 6], "rating": [1.0, 2.0]})
+    first = source_of_table(table, name="mixed", described="", fingerprint="1")
+    second = source_of_table(texts, name="mixed", described="", fingerprint="1")
 
-    def write_two_tables(path, table):
-        if len(written) == 2:
-            raise OSError("no space left on device")
-        written.append(path)
-        return write_table(path, table)
+    def batches(report):
+        yield from first.batches(report)
+        yield from second.batches(report)
 
-    monkeypatch.setattr(dataset_module, "_write_table", write_two_tables)
-    with pytest.raises(OSError, match="no space left"):
-        prepare(tiny_ratings, out)
-    assert len(written) == 2
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_an_existing_empty_folder_is_filled_not_replaced(tiny_ratings, prepared, tmp_path, monkeypatch):
-    out = tmp_path / "mounted"
-    out.mkdir()
-    inode = out.stat().st_ino
-    monkeypatch.chdir(out)
-    dataset = prepare(tiny_ratings, dataset_module.Path("."))
-    assert out.stat().st_ino == inode
-    assert dataset.fingerprint == prepared.fingerprint
-    assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in prepared.path.iterdir())
-
-
-def test_a_link_to_an_empty_folder_is_followed(tiny_ratings, prepared, tmp_path):
-    (tmp_path / "target").mkdir()
-    (tmp_path / "link").symlink_to("target")
-    assert prepare(tiny_ratings, tmp_path / "link").fingerprint == prepared.fingerprint
-    assert (tmp_path / "target" / "manifest.json").is_file()
-
-
-def damage_nothing_there(path):
-    for file in path.iterdir():
-        file.unlink()
-
-
-def damage_newer_version(path):
-    manifest = json.loads((path / "manifest.json").read_text())
-    (path / "manifest.json").write_text(json.dumps(manifest | {"format_version": FORMAT_VERSION + 1}))
-
-
-def damage_missing_file(path):
-    (path / "users.arrow").unlink()
-
-
-def damage_cut_file(path):
-    content = (path / "train.arrow").read_bytes()
-    (path / "train.arrow").write_bytes(content[:-7])
-
-
-def damage_manifest(path):
-    (path / "manifest.json").write_bytes(b"\xff{")
-
-
-def damage_manifest_kind(path):
-    (path / "manifest.json").write_text("[1]")
-
-
-def damage_manifest_keys(path):
-    (path / "manifest.json").write_text(json.dumps({"format_version": FORMAT_VERSION}))
-
-
-@pytest.mark.parametrize(
-    ("damage", "rule"),
-    [
-        (damage_nothing_there, "a prepared dataset has a manifest.json, none found"),
-        (damage_newer_version, f"reads dataset format {FORMAT_VERSION}, got {FORMAT_VERSION + 1}"),
-        (damage_missing_file, "file users.arrow is missing"),
-        (damage_cut_file, "train.arrow: must have [0-9]+ bytes, got [0-9]+"),
-        (damage_manifest, "not a reeltrain manifest"),
-        (damage_manifest_kind, "not a reeltrain manifest"),
-        (damage_manifest_keys, "not a reeltrain manifest: 'files'"),
-    ],
-)
-def test_a_damaged_dataset_is_not_opened(prepared, damage, rule):
-    damage(prepared.path)
-    with pytest.raises(UserError, match=rule):
-        open_dataset(prepared.path)
-
-
-def test_a_file_of_the_right_size_that_is_no_arrow_file_is_named(prepared):
-    file = prepared.path / "items.arrow"
-    file.write_bytes(b"x" * file.stat().st_size)
-    with pytest.raises(UserError, match=r"items\.arrow: not an Arrow IPC file"):
-        _ = open_dataset(prepared.path).items
+    mixed = source_of_table(table, name="mixed", described="", fingerprint="1")
+    object.__setattr__(mixed, "batches", batches)
+    dataset = prepare_dataset(mixed, DataConfig(validation_fraction=0.0), tmp_path / "prepared")
+    rows = pd.concat([rows_of(dataset, split) for split in SPLITS])
+    expected = [*((str(n), 5) for n in range(100)), ("Anna", 6), ("7", 6)]
+    assert sorted(zip(rows["user_id"], rows["item_id"], strict=True)) == sorted(expected)
+    assert dataset.item_vocabulary.ids.type == pa.int64()

@@ -59,12 +59,15 @@ def validation_logs(dataset: PreparedDataset, scorer: Scorer) -> dict[str, float
 
 def protocol(dataset: PreparedDataset) -> str:
     """What was evaluated, in one line."""
-    settings = dataset.manifest["split"]
-    cut = (
-        f"random {settings['test_fraction']:g} test split, seed {settings['split_seed']}"
-        if settings["split"] == "random"
-        else f"predefined split {settings['split']}"
-    )
+    settings = dataset.settings
+    share, seed = f"{settings.test_fraction:g}", settings.split_seed
+    cut = {
+        "random": f"random {share} test split, seed {seed}",
+        "per-user": f"random {share} of each user's rows as test split, seed {seed}",
+        "leave-last-out": "each user's last row as test split",
+        "time": f"latest {share} as test split",
+        "k-fold": f"fold {settings.fold} of {settings.folds} as test split, seed {seed}",
+    }.get(settings.split, f"predefined split {settings.split}")
     low, high = dataset.rating_scale
     return (
         f"{dataset.name}, {cut}: {dataset.num_rows('train'):,} train, {dataset.num_rows('validation'):,} "

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
+from data_pipeline.config import DataConfig
 from data_pipeline.dataset import MANIFEST, PreparedDataset, open_dataset
 from data_pipeline.errors import UserError
-from data_pipeline.prepare import DataConfig, prepare_dataset, read_ratings, resolve_data
-from data_pipeline.ratings import Ratings
+from data_pipeline.prepare import prepare_dataset
+from data_pipeline.source import RatingsSource, ReadReport, open_source
 from trainer.config import Config
 from trainer.source import refuse_split_settings
 
@@ -43,31 +45,56 @@ def prepare_excerpt(
     batch = config.train.global_batch_size
     num_train = (steps // epochs - 1) * batch + (batch // 4 + 1 if batch > 1 else 1)
     num_rows = num_train + VALIDATION_ROWS + TEST_ROWS
-    source, described = resolve_data(data)
-    say(f"data      {described}")
-    ratings = _read_ratings(source, config, settings)
-    if len(ratings) < num_rows:
+    source = _open(data, config, settings)
+    say(f"data      {source.described}")
+    found = sum(len(batch) for batch in source.batches(ReadReport()))
+    if found < num_rows:
         raise UserError(
-            f"{steps} steps of {batch} rows need {num_rows:,} ratings, got {len(ratings):,}; "
+            f"{steps} steps of {batch} rows need {num_rows:,} ratings, got {found:,}; "
             "give fewer --steps, or a smaller train.global_batch_size"
         )
-    rows = np.random.RandomState(config.data.split_seed).permutation(len(ratings))[:num_rows]
-    ratings = dataclasses.replace(ratings, table=ratings.table.take(np.sort(rows)))
+    rows = np.random.default_rng(config.data.split_seed).choice(found, num_rows, replace=False, shuffle=False)
     split = DataConfig(  # fractions are rounded up to whole rows
         test_fraction=(TEST_ROWS - 0.5) / num_rows,
         validation_fraction=(VALIDATION_ROWS - 0.5) / (num_rows - TEST_ROWS),
         split_seed=config.data.split_seed,
     )
-    dataset = prepare_dataset(ratings, None, split, out)
+    # Pairs that repeat stay: so many rows were asked for.
+    dataset = prepare_dataset(_taken(source, np.sort(rows)), split, out, distinct=True)
     assert dataset.num_rows("train") == num_train
     return dataset
 
 
-def _read_ratings(source: Path | Ratings, config: Config, settings: Sequence[str]) -> Ratings:
+def _open(data: str | Path | None, config: Config, settings: Sequence[str]) -> RatingsSource:
     """All ratings there are; of data that is split already, the training rows."""
-    if not (isinstance(source, Path) and (source / MANIFEST).is_file()):
-        return read_ratings(source, config.data)[0]
-    refuse_split_settings(source, settings)
-    dataset = open_dataset(source)
-    table = dataset.table("train").drop_columns(["user_index", "item_index"])
-    return Ratings(table=table, name=dataset.name, fingerprint=dataset.fingerprint)
+    if data is None or not (Path(data) / MANIFEST).is_file():
+        return open_source(data, config.data)
+    refuse_split_settings(Path(data), settings)
+    dataset = open_dataset(Path(data))
+
+    def batches(report: ReadReport) -> Iterator[pa.RecordBatch]:
+        for batch in dataset.table("train").to_batches():
+            report.rows += len(batch)
+            yield dataset.with_raw_ids(batch)
+
+    return RatingsSource(
+        name=dataset.name,
+        described=str(data),
+        files=(),
+        batches=batches,
+        digest=lambda: dataset.fingerprint,
+    )
+
+
+def _taken(source: RatingsSource, rows: np.ndarray) -> RatingsSource:
+    """Some rows of the training part, by ascending row numbers."""
+
+    def batches(report: ReadReport) -> Iterator[pa.RecordBatch]:
+        first = 0
+        for batch in source.batches(report):
+            begin, end = np.searchsorted(rows, [first, first + len(batch)])
+            if begin < end:
+                yield batch.take(pa.array(rows[begin:end] - first))
+            first += len(batch)
+
+    return dataclasses.replace(source, batches=batches, test=None)

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_pipeline.dataset import SPLITS, PreparedDataset
+from data_pipeline.dataset import PreparedDataset
 from data_pipeline.errors import UserError
+from data_pipeline.labels import SPLITS
 from data_pipeline.vocabulary import UNKNOWN_INDEX
 from trainer.baselines import fit_bias_model
 from trainer.run import Run, load_run
@@ -66,7 +67,7 @@ def recommend(run: Run | str | Path, user_id: object = None, *, k: int = 10) -> 
             num_item_rows=len(dataset.item_vocabulary),
         )
         scores = bias.mean + bias.item_bias[item_index]
-    scores[np.isin(item_index, _seen_items(dataset, user_id))] = -np.inf
+    scores[np.isin(item_index, _seen_items(dataset, user_id, user_index))] = -np.inf
     best = np.argsort(-scores, kind="stable")[:k]
     best = best[np.isfinite(scores[best])]
     items = pd.DataFrame(
@@ -80,14 +81,16 @@ def recommend(run: Run | str | Path, user_id: object = None, *, k: int = 10) -> 
     return Recommendation(user_id=user_id, known_user=known_user, items=items)
 
 
-def _seen_items(dataset: PreparedDataset, user_id: object) -> np.ndarray:
+def _seen_items(dataset: PreparedDataset, user_id: object, user_index: int) -> np.ndarray:
     """Item indices that the user rated in any split."""
     seen = []
     for split in SPLITS:
         table = dataset.table(split)
-        column = table["user_id"]
-        wanted = user_id if pa.types.is_integer(column.type) and isinstance(user_id, int) else str(user_id)
-        if isinstance(wanted, str):
-            column = pc.cast(column, pa.string())
-        seen.append(table.filter(pc.equal(column, pa.scalar(wanted)))["item_index"].to_numpy())
+        if user_index != UNKNOWN_INDEX:
+            rows = pc.equal(table["user_index"], user_index)
+        elif "user_id" in table.column_names:  # not in train, which has no unknown users
+            rows = pc.equal(pc.cast(table["user_id"], pa.string()), pa.scalar(str(user_id)))
+        else:
+            continue
+        seen.append(table.filter(rows)["item_index"].to_numpy())
     return np.concatenate(seen)

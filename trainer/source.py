@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data_pipeline.config import DataConfig
 from data_pipeline.dataset import MANIFEST, PreparedDataset, open_dataset
 from data_pipeline.errors import UserError
-from data_pipeline.prepare import DataConfig, prepare_dataset, read_ratings, resolve_data
-from data_pipeline.ratings import Ratings
+from data_pipeline.prepare import prepare_dataset
+from data_pipeline.ratings import Ratings, source_of
+from data_pipeline.source import RatingsSource, open_source
 from trainer.config import Config
 from trainer.devices import Devices
 from trainer.workdir import RUNS, Workdir, wait_for_chief
@@ -20,31 +22,39 @@ if TYPE_CHECKING:
 
 
 def find_source(
-    data: str | Path | Ratings | PreparedDataset | pd.DataFrame | None, num_workers: int
-) -> tuple[Path | Ratings, str]:
-    """Where the ratings are, and one line that says so."""
-    if isinstance(data, Ratings):
-        return data, data.name
+    data: str | Path | Ratings | RatingsSource | PreparedDataset | pd.DataFrame | None,
+    config: DataConfig,
+    num_workers: int,
+) -> tuple[Path | RatingsSource, str]:
+    """Where the ratings are, a prepared dataset's folder or a source, and one line that says so."""
     if isinstance(data, PreparedDataset):
         return data.path, str(data.path)
+    if isinstance(data, str | Path) and (Path(data) / MANIFEST).is_file():
+        return Path(data), str(data)
     if data is None and num_workers > 1:
         raise UserError(
             f"DATA must be given where several workers train, got none with {num_workers} workers"
         )
-    return resolve_data(data)
+    if isinstance(data, Ratings):
+        source = source_of(data)
+    elif isinstance(data, RatingsSource):
+        source = data
+    else:
+        source = open_source(data, config)
+    return source, source.described
 
 
-def default_workdir(source: Path | Ratings, config: Config) -> Path:
+def default_workdir(source: Path | RatingsSource, config: Config) -> Path:
     """`runs/<data>-<recipe>`, so that another command with the same data and recipe continues the run."""
-    name = source.name if isinstance(source, Ratings) else source.resolve().stem
+    name = source.resolve().stem if isinstance(source, Path) else source.name
     split = "" if config.data.split == "random" else f"-{config.data.split}"
-    return RUNS / f"{name}{split}-{config.recipe}"
+    return RUNS / f"{name.removesuffix(split)}{split}-{config.recipe}"
 
 
 def with_split_of(dataset: PreparedDataset, config: Config, settings: list[str]) -> Config:
     """The configuration with the split that a prepared dataset already has."""
     refuse_split_settings(dataset.path, settings)
-    return dataclasses.replace(config, data=DataConfig(**dataset.manifest["split"]))
+    return dataclasses.replace(config, data=dataset.settings)
 
 
 def refuse_split_settings(prepared: Path, settings: Sequence[str]) -> None:
@@ -55,31 +65,30 @@ def refuse_split_settings(prepared: Path, settings: Sequence[str]) -> None:
 
 
 def open_or_prepare(
-    source: Path | Ratings, config: Config, folder: Workdir, devices: Devices
+    source: Path | RatingsSource, config: Config, folder: Workdir, devices: Devices, *, quiet: bool
 ) -> PreparedDataset:
     """The run's dataset; the chief prepares it and begins the workdir, the others wait for that."""
     if not devices.is_chief:
         wait_for_chief(folder)
         return folder.read()[1]
-    if isinstance(source, Path) and (source / MANIFEST).is_file():
+    if isinstance(source, Path):
         dataset = open_dataset(source)
         if folder.is_started():
             folder.require_same_run(config, fingerprint=dataset.fingerprint, precision=devices.precision)
             return folder.read()[1]
     else:
-        ratings, test = read_ratings(source, config.data)
         if folder.is_started():
-            folder.require_same_run(config, fingerprint=ratings.fingerprint, precision=devices.precision)
+            folder.require_same_run(config, fingerprint=source.fingerprint, precision=devices.precision)
             return folder.read()[1]
         if (folder.dataset / MANIFEST).is_file():
             # Of a run that was killed before it began, or prepared there beforehand.
             dataset = open_dataset(folder.dataset)
-            found = (dataset.manifest["source_fingerprint"], dataset.manifest["split"])
-            if found != (ratings.fingerprint, dataclasses.asdict(config.data)):
+            found = (dataset.manifest["source_fingerprint"], dataset.settings)
+            if found != (source.fingerprint, config.data):
                 raise UserError(
                     f"{folder.dataset}: holds other data or another split; give another --workdir"
                 )
         else:
-            dataset = prepare_dataset(ratings, test, config.data, folder.dataset)
+            dataset = prepare_dataset(source, config.data, folder.dataset, quiet=quiet)
     folder.start(config, dataset, precision=devices.precision)
     return dataset

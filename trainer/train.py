@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import keras
 import tensorflow as tf
 
-from data_pipeline.dataset import MANIFEST, PreparedDataset, open_dataset
+from data_pipeline.dataset import PreparedDataset, open_dataset
 from data_pipeline.errors import UserError
 from data_pipeline.order import BatchOrder
 from data_pipeline.ratings import Ratings
+from data_pipeline.source import RatingsSource
 from trainer.checkpoint import Checkpoints
 from trainer.config import Config, TrainConfig, make_config
 from trainer.curves import Curves
@@ -73,7 +74,7 @@ class TrainResult:
 
 
 def train(
-    data: str | Path | Ratings | PreparedDataset | pd.DataFrame | None = None,
+    data: str | Path | Ratings | RatingsSource | PreparedDataset | pd.DataFrame | None = None,
     *,
     recipe: str = "article",
     settings: Mapping[str, object] | Iterable[str] = (),
@@ -104,13 +105,13 @@ def train(
     config = make_config(recipe, RECIPES, settings)
     if data is None and workdir is not None and Workdir(Path(workdir)).is_started():
         began, dataset = Workdir(Path(workdir)).read()
-        source: Path | Ratings = dataset.path
+        source: Path | RatingsSource = dataset.path
         described = f"that of the run in {workdir}"
         if not any(setting.startswith("data.") for setting in settings):
             config = dataclasses.replace(config, data=began.data)
     else:
-        source, described = find_source(data, num_workers)
-        if isinstance(source, Path) and (source / MANIFEST).is_file():
+        source, described = find_source(data, config.data, num_workers)
+        if isinstance(source, Path):
             config = with_split_of(open_dataset(source), config, settings)
     folder = Workdir(Path(workdir) if workdir else default_workdir(source, config))
     folder.require_usable()
@@ -123,7 +124,7 @@ def train(
 
 
 def _train(
-    source: Path | Ratings,
+    source: Path | RatingsSource,
     config: Config,
     folder: Workdir,
     devices: Devices,
@@ -133,7 +134,7 @@ def _train(
 ) -> TrainResult:
     say = _silent if quiet else _say
     peers = watch_peers(folder.path, worker=devices.worker)
-    dataset = open_or_prepare(source, config, folder, devices)
+    dataset = open_or_prepare(source, config, folder, devices, quiet=quiet)
     order = BatchOrder(
         num_rows=dataset.num_rows("train"),
         global_batch_size=config.train.global_batch_size,

@@ -1,0 +1,86 @@
+"""Labels of a frame's rows, shared by the tests of what selects them."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from hypothesis import strategies as st
+
+from data_pipeline import staging as staging_module
+from data_pipeline.config import DataConfig
+from data_pipeline.labels import DROPPED, SPLITS
+from data_pipeline.selection import Selection, select_rows
+from data_pipeline.staging import Staging
+
+
+def batches_of(frame: pd.DataFrame, sizes: list[int]) -> list[pa.RecordBatch]:
+    """The frame's rows in batches of these sizes, in turn."""
+    batches, first = [], 0
+    while first < len(frame):
+        size = sizes[len(batches) % len(sizes)]
+        batches.append(
+            pa.RecordBatch.from_pandas(
+                frame.iloc[first : first + size].astype({"rating": np.float32}), preserve_index=False
+            )
+        )
+        first += size
+    return batches
+
+
+def select(
+    frame: pd.DataFrame, config: DataConfig, *, sizes: tuple[int, ...] = (7, 1, 64), group_rows: int = 8, **arguments
+) -> Selection:
+    """What `select_rows` says of the frame's rows, staged in small pieces and in groups of few users."""
+    kept = staging_module.RUN_ROWS, staging_module.MIN_GROUP_ROWS
+    staging_module.RUN_ROWS, staging_module.MIN_GROUP_ROWS = 16, group_rows
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            staging = Staging(Path(folder), seed=config.split_seed)
+            try:
+                for batch in batches_of(frame, list(sizes)):
+                    staging.append(batch)
+                staging.finish()
+                return select_rows(staging, config, **arguments)
+            finally:
+                staging.close()
+    finally:
+        staging_module.RUN_ROWS, staging_module.MIN_GROUP_ROWS = kept
+
+
+def parts_of(frame: pd.DataFrame, config: DataConfig, **arguments) -> dict[str, list[int]]:
+    """Part -> its row numbers, ascending; `dropped` too."""
+    labels = select(frame, config, **arguments).labels
+    names = {**dict(enumerate(SPLITS)), DROPPED: "dropped"}
+    return {name: np.flatnonzero(labels == label).tolist() for label, name in names.items()}
+
+
+@st.composite
+def ratings_frames(draw, *, distinct: bool = True, min_rows: int = 12, max_rows: int = 80) -> pd.DataFrame:
+    """Few users and items, so that groups are large and pairs repeat; timestamps with ties."""
+    num_rows = draw(st.integers(min_rows, max_rows))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    num_users = draw(st.integers(1, 12))
+    cells = num_users * 15
+    pairs = (
+        rng.permutation(cells)[: min(num_rows, cells)]
+        if distinct
+        else rng.integers(0, cells // 3 + 1, num_rows)
+    )
+    return pd.DataFrame(
+        {
+            "user_id": pairs // 15 * 1000 - 3000,
+            "item_id": pairs % 15,
+            "rating": rng.integers(1, 11, len(pairs)) / 2,
+            "timestamp": rng.integers(0, draw(st.sampled_from([3, 50, 10**9])), len(pairs)),
+        }
+    )
+
+
+def config_of(**settings) -> DataConfig:
+    """The default settings with some changed."""
+    return replace(DataConfig(), **settings)
