@@ -33,7 +33,12 @@ def batches_of(frame: pd.DataFrame, sizes: list[int]) -> list[pa.RecordBatch]:
 
 
 def select(
-    frame: pd.DataFrame, config: DataConfig, *, sizes: tuple[int, ...] = (7, 1, 64), group_rows: int = 8, **arguments
+    frame: pd.DataFrame,
+    config: DataConfig,
+    *,
+    sizes: tuple[int, ...] = (7, 1, 64),
+    group_rows: int = 8,
+    **arguments,
 ) -> Selection:
     """What `select_rows` says of the frame's rows, staged in small pieces and in groups of few users."""
     kept = staging_module.RUN_ROWS, staging_module.MIN_GROUP_ROWS

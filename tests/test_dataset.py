@@ -1,4 +1,4 @@
-"""The prepared dataset: readable without our code, all rows in it, in random order, known by its fingerprint."""
+"""The prepared dataset: readable without our code, all rows in random order, known by its fingerprint."""
 
 import hashlib
 import json
@@ -63,8 +63,8 @@ def test_pandas_polars_and_duckdb_read_the_same(prepared, split):
     pd.testing.assert_frame_equal(pd.read_feather(path), expected)
     pd.testing.assert_frame_equal(pl.read_ipc(path, memory_map=False).to_pandas(), expected)
     assert pl.scan_ipc(path).select(pl.len()).collect().item() == len(expected)
-    table = pa.ipc.open_file(str(path)).read_all()
-    found = duckdb.sql("select count(*), sum(rating), max(user_index) from table").fetchone()
+    rows = pa.ipc.open_file(str(path)).read_all()
+    found = duckdb.from_arrow(rows).aggregate("count(*), sum(rating), max(user_index)").fetchone()
     assert found == (len(expected), expected["rating"].sum(), expected["user_index"].max())
 
 
@@ -79,7 +79,9 @@ def test_the_readme_join_of_train_and_users_works_in_duckdb(prepared):
     assert len(train) == counts.sum()
 
 
-def test_rows_lie_in_the_order_of_their_keys_whatever_the_source_was_sorted_by(source_rows, tiny_ratings, prepared):
+def test_rows_lie_in_the_order_of_their_keys_whatever_the_source_was_sorted_by(
+    source_rows, prepared
+):
     keys = order_keys(np.arange(600), 42)
     key_of = dict(zip(map(tuple, source_rows[NAMES].to_numpy().tolist()), keys.tolist(), strict=True))
     for split in SPLITS:
@@ -88,7 +90,7 @@ def test_rows_lie_in_the_order_of_their_keys_whatever_the_source_was_sorted_by(s
 
 
 def test_the_order_is_a_random_one():
-    # Of sorted numbers: neighbours are uncorrelated, and every tenth of the places has its share of every tenth.
+    # Neighbours are uncorrelated, and every tenth of the places has its share of every tenth of the rows.
     place = np.argsort(order_keys(np.arange(200_000), 42))
     assert abs(np.corrcoef(place[1:], place[:-1])[0, 1]) < 0.01
     counts = np.histogram2d(np.arange(200_000), place, bins=10)[0]

@@ -16,9 +16,11 @@ batches = st.lists(integers, max_size=20).map(lambda ids: pa.array(ids, pa.int64
 ).map(lambda ids: pa.array(ids, pa.string()))
 
 
-@pytest.fixture(autouse=True)
-def small_window(monkeypatch):
-    monkeypatch.setattr(ids_module, "WINDOW", 10)  # so that integers are found in both ways
+@pytest.fixture(autouse=True, scope="module")
+def small_window():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ids_module, "WINDOW", 10)  # so that integers are found in both ways
+        yield
 
 
 @given(st.lists(batches, max_size=6))
