@@ -21,7 +21,7 @@ TIMEOUT_SECS = 1200
 def run_contender(
     name: str, job: Mapping[str, Any], *, python: str = sys.executable, env: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Runs `contenders/<name>.py` on a job; its result, or {"error": last line of stderr}."""
+    """Runs `contenders/<name>.py` on a job; its result, or {"error": last line of stderr, or the signal}."""
     # The project for our modules, `benchmarks` for the harness.
     path = os.pathsep.join([str(PROJECT), str(PROJECT / "benchmarks")])
     try:
@@ -37,6 +37,8 @@ def run_contender(
         )
     except subprocess.TimeoutExpired:
         return {"error": f"not done after {TIMEOUT_SECS} s"}
+    if done.returncode < 0:
+        return {"error": f"killed by signal {-done.returncode}"}
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         return {"error": lines[-1] if lines else f"status {done.returncode}"}
