@@ -22,6 +22,7 @@ from harness.programs import end_cleanly_on_sigterm
 from data_pipeline.config import DataConfig
 from data_pipeline.generate import generate_ratings
 from data_pipeline.prepare import prepare_dataset
+from data_pipeline.ratings import source_of
 
 BATCH = 8192
 # Name -> (workers, replicas of each, threads that TensorFlow is given or None).
@@ -46,7 +47,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="reeltrain-benchmark-") as folder:
         dataset = Path(folder) / "dataset"
         ratings = generate_ratings(num_users=6000, num_items=4000, num_ratings=rows, seed=0)
-        prepare_dataset(ratings, None, DataConfig(test_fraction=0.01, validation_fraction=0.0), dataset)
+        config = DataConfig(test_fraction=0.01, validation_fraction=0.0)
+        prepare_dataset(source_of(ratings), config, dataset)
         for number in range(rounds):
             for name in LAYOUTS:
                 workdir = Path(folder) / f"{name}-{number}"

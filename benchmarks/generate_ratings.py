@@ -2,9 +2,9 @@
 
     .venv/bin/python benchmarks/generate_ratings.py 200_000_000 ratings.csv
 
-Columns user_id, item_id, rating (0.5 to 5), timestamp (seconds, 20 years). A rating is round(2 x (mean + user's bias +
-item's bias + p_u . q_i + noise)) / 2, clipped. Activity and popularity have long tails; no pair comes twice. Users come
-in blocks, as in MovieLens's files, rows of a block in random order. The same arguments give the same rows.
+Columns user_id, item_id, rating (0.5 to 5), timestamp (seconds, 20 years). A rating is round(2 x (mean +
+user's bias + item's bias + p_u . q_i + noise)) / 2, clipped. Activity and popularity have long tails; no
+pair repeats. Users come in blocks, rows of a block in random order. The same arguments give the same rows.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def planted_batches(num_rows: int, *, seed: int = 0) -> Iterator[pa.RecordBatch]
         first_user += num_users
 
 
-def _distinct_pairs(rng: np.random.Generator, popularity: np.ndarray, num_users: int, num_rows: int) -> np.ndarray:
+def _distinct_pairs(
+    rng: np.random.Generator, popularity: np.ndarray, num_users: int, num_rows: int
+) -> np.ndarray:
     """user x items + item of so many different cells (int64), in random order."""
     activity = np.cumsum(rng.lognormal(0, 1, num_users))
     activity /= activity[-1]
@@ -93,7 +95,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if args.rows < 1 or args.out.suffix not in (".csv", ".parquet"):
-        parser.error(f"rows must be at least 1 and OUT a .csv or .parquet file, got {args.rows} and {args.out}")
+        parser.error(
+            f"rows must be at least 1 and OUT a .csv or .parquet file, got {args.rows} and {args.out}"
+        )
     begin = time.perf_counter()
     write_ratings(args.rows, args.out, seed=args.seed)
     took = time.perf_counter() - begin

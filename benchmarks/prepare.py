@@ -1,8 +1,8 @@
 """How long `reeltrain prepare` takes and how much memory: by rows, and beside pandas.
 
-Planted ratings are generated into a temporary folder first (200 M rows of CSV: 5 GB, and as much again for staging and the
-dataset). `prepare` and pandas run as whole processes, imports included, in turn. pandas only reads and factorizes;
-`prepare` also finds repeated ratings, splits, shuffles, writes the dataset and computes checksums.
+Planted ratings are generated into a temporary folder first (200 M rows of CSV: 7 GB, and as much again for
+staging and the dataset). `prepare` and pandas run as whole processes, imports included, in turn. pandas only
+reads and factorizes; `prepare` also finds repeated ratings, splits, shuffles, writes and computes checksums.
 """
 
 from __future__ import annotations

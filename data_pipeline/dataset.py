@@ -127,6 +127,8 @@ def open_dataset(path: Path) -> PreparedDataset:
         raise UserError(f"{path / MANIFEST}: not a reeltrain manifest: {missing[0]!r} is missing")
     for name, expected in manifest["files"].items():
         file = path / name
+        if not (isinstance(expected, dict) and {"bytes", "sha256"} <= set(expected)):
+            raise UserError(f"{path / MANIFEST}: not a reeltrain manifest: of {name} it tells {expected!r}")
         if not file.is_file():
             raise UserError(f"{path}: the prepared dataset's file {name} is missing")
         if file.stat().st_size != expected["bytes"]:

@@ -14,6 +14,7 @@ import numpy as np
 from data_pipeline.config import DataConfig
 from data_pipeline.generate import generate_ratings
 from data_pipeline.prepare import prepare_dataset
+from data_pipeline.ratings import source_of
 
 TIMEOUT_SECS = 180
 
@@ -26,7 +27,7 @@ def prepare_generated(out: Path, *, num_train: int, num_validation: int = 0, num
         test_fraction=(num_test - 0.5) / num_ratings,
         validation_fraction=max(0, num_validation - 0.5) / (num_train + num_validation),
     )
-    dataset = prepare_dataset(ratings, None, config, out)
+    dataset = prepare_dataset(source_of(ratings), config, out)
     rows = [dataset.num_rows(split) for split in ("train", "validation", "test")]
     assert rows == [num_train, num_validation, num_test]
     return out

@@ -81,7 +81,9 @@ def test_an_unknown_user_gets_the_best_liked_items(result):
     """Those that most exceed what their raters give otherwise: the sweeps again, in pandas."""
     recommendation = reeltrain.recommend(result.run, "nobody", k=5)
     assert not recommendation.known_user
-    train = result.run.dataset.table("train").to_pandas()
+    dataset = result.run.dataset
+    train = pd.concat(dataset.with_raw_ids(b).to_pandas() for b in dataset.table("train").to_batches())
+    train = train.reset_index(drop=True)
     residual = train["rating"] - train["rating"].mean()
     user = 0.0
     for _ in range(6):

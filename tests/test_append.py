@@ -116,11 +116,11 @@ def test_strings_turn_all_ids_to_strings_with_their_indices(tmp_path):
 def test_an_id_that_only_test_rows_had_gets_an_index_once_it_is_trained_on(tmp_path):
     frame = OLD.assign(item_id=[*range(1000, 1600)])
     old = prepare(frame, tmp_path / "data", validation_fraction=0.0)
-    cold = rows_of(old, "test")["item_id"].tolist()
+    cold, num_old = rows_of(old, "test")["item_id"].tolist(), len(old.item_vocabulary.ids)
     new = pd.DataFrame({"user_id": range(40), "item_id": cold[:1] * 40, "rating": 3.0, "timestamp": 5})
     dataset = append(new, old.path)
     check_dataset(old.path)
-    assert dataset.item_vocabulary.ids.to_pylist()[len(old.item_vocabulary.ids) :] == cold[:1]
+    assert dataset.item_vocabulary.ids.to_pylist()[num_old:] == cold[:1]
 
 
 def test_several_appends_and_side_tables(tmp_path):

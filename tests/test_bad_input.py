@@ -2,13 +2,14 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
-from data_pipeline.prepare import prepare_dataset, read_ratings, resolve_data
+from data_pipeline.prepare import prepare_dataset
+from data_pipeline.source import open_source
 from launch.main import main
 from trainer.config import make_config
 from trainer.recipes import RECIPES
@@ -179,7 +180,8 @@ def test_a_predefined_pair_needs_both_files_and_takes_no_fraction(tiny_ratings, 
     missing = tiny_ratings / "u1.base"
     message = f"reeltrain: data.split 'u1' needs the file {missing}, which is missing"
     assert refusal("data.split=u1") == message
-    message = "reeltrain: data.test_fraction is for the random split, got 0.3 with data.split 'u1'"
+    rule = "reeltrain: data.test_fraction is for the random and per-user and time split"
+    message = f"{rule}, got 0.3 with data.split 'u1'"
     assert refusal("data.split=u1", "data.test_fraction=0.3") == message
 
 
@@ -205,7 +207,7 @@ def test_train_refuses_before_it_loads_tensorflow(refused, arguments, message):
 def prepare_good(out):
     """The good ratings as a prepared dataset; returns it with the recipe's configuration."""
     config = make_config("article", RECIPES)
-    return config, prepare_dataset(*read_ratings(Path("good.csv"), config.data), config.data, out)
+    return config, prepare_dataset(open_source("good.csv", config.data), config.data, out)
 
 
 @pytest.fixture
@@ -373,7 +375,7 @@ def test_other_verbs_refuse(sandbox, refused, arguments, message):
 @pytest.mark.parametrize("data", [[1, 2], {"user_id": [1]}, 3])
 def test_data_must_be_a_path_or_a_frame(data):
     with pytest.raises(UserError, match=f"DATA must be a path or a DataFrame, got {type(data).__name__}"):
-        resolve_data(data)
+        open_source(data, DataConfig())
 
 
 def test_the_process_itself_ends_with_status_2_and_one_line(sandbox, run_cli):

@@ -79,9 +79,7 @@ def test_the_readme_join_of_train_and_users_works_in_duckdb(prepared):
     assert len(train) == counts.sum()
 
 
-def test_rows_lie_in_the_order_of_their_keys_whatever_the_source_was_sorted_by(
-    source_rows, prepared
-):
+def test_rows_lie_in_the_order_of_their_keys_whatever_the_source_was_sorted_by(source_rows, prepared):
     keys = order_keys(np.arange(600), 42)
     key_of = dict(zip(map(tuple, source_rows[NAMES].to_numpy().tolist()), keys.tolist(), strict=True))
     for split in SPLITS:
