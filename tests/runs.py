@@ -103,3 +103,34 @@ def processes_with(text: str) -> list[int]:
         if text in command and int(entry.name) != os.getpid():
             found.append(int(entry.name))
     return found
+
+
+def killed_within(command: list[str], partial: Path, secs: float) -> tuple[bool, float]:
+    """Runs `prepare`, kills it so long after it began to work; whether it began, and how long it worked.
+
+    Args:
+        partial: its hidden folder, in which there may be remains of one before.
+    """
+
+    def staging() -> int | None:
+        try:
+            return (partial / "staging").stat().st_ctime_ns
+        except FileNotFoundError:
+            return None
+
+    before, begun_at = staging(), None
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + TIMEOUT_SECS
+    try:
+        while process.poll() is None:
+            now = time.monotonic()
+            assert now < deadline, "it neither began nor ended in time"
+            if begun_at is None and staging() not in (None, before):
+                begun_at = now
+            if begun_at is not None and now - begun_at >= secs:
+                break
+            time.sleep(0.001)
+    finally:
+        process.kill()
+        process.wait(60)
+    return begun_at is not None, time.monotonic() - (begun_at or time.monotonic())
