@@ -36,6 +36,10 @@ def write_parquet(folder, name="r.parquet", row_group_size=2, **columns):
         (pa.array([b"a", b"b", b"a"]), ["a", "b", "a"]),
         (pa.array([each.bytes for each in UUIDS], pa.binary(16)), [str(each) for each in UUIDS]),
         (pa.array([each.bytes for each in UUIDS], pa.uuid()), [str(each) for each in UUIDS]),
+        (
+            pa.array([b"x" * 16, *(each.bytes for each in UUIDS)], pa.uuid())[1:],
+            [str(each) for each in UUIDS],
+        ),
         (pa.array([str(each) for each in UUIDS]), [str(each) for each in UUIDS]),
         (
             pa.array([datetime.date(2020, 1, day) for day in (1, 2, 3)]),
@@ -147,3 +151,10 @@ def test_a_damaged_file_is_refused(tmp_path, damage):
     with pytest.raises(UserError) as caught:
         read_data(path, bad_rows="drop")
     assert str(caught.value).startswith(f"{path}: not readable as Parquet: ")
+
+
+def test_a_missing_uuid_is_a_bad_row(tmp_path):
+    path = write_parquet(tmp_path, user=pa.array([UUIDS[0].bytes, None, UUIDS[1].bytes], pa.uuid()))
+    table, report = read_data(path, bad_rows="drop")
+    assert table["user_id"].to_pylist() == [str(each) for each in UUIDS[:2]]
+    assert report.first_dropped == [f"{path}: row 1: user_id must not be empty, got None"]
