@@ -13,10 +13,11 @@ import pyarrow as pa
 from data_pipeline.blocks import Block
 from data_pipeline.errors import UserError
 from data_pipeline.header import ColumnChoice
+from data_pipeline.ids import ids
 from data_pipeline.lines import Dialect, Line
 from data_pipeline.parts import Part
 from data_pipeline.text_file import ArrowText, TextFile, read_header
-from data_pipeline.values import ids, row_fault, typed
+from data_pipeline.values import row_fault, typed
 
 _TYPES = {
     "user_id": pa.int64(),

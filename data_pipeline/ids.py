@@ -1,95 +1,125 @@
-"""Raw ids to codes while they come in: a table that grows."""
+"""Columns of ids of whatever type to integers or strings."""
 
 from __future__ import annotations
+
+import re
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Integer ids from 0 on below this are looked up by address: 256 MiB of address space, of which memory is only
-# what was touched. The others are found by bisection.
-WINDOW = 1 << 26
+# A column's values and which of them break its rule (None: none does). Where one does, the value is any.
+Typed = tuple[pa.Array, np.ndarray | None]
+
+# A byte -> its two characters.
+_HEX = np.frombuffer(bytes(range(256)).hex().encode(), np.uint8).reshape(256, 2)
+_DIGITS = re.compile(r"0|-?[1-9][0-9]*")
 
 
-class IdCodes:
-    """Codes 0, 1, 2, ... for ids, in no order that matters: whatever is made of them must not depend on it.
+def ids(column: pa.Array) -> Typed:
+    """int64 where every id is written as an integer is ('7', not '07' or ' 7'), else strings.
 
-    Ids are integers until the first batch of strings; then all are strings, and 7 is '7'.
-
-    >>> codes = IdCodes()
-    >>> codes.codes(pa.array([70, 5, 70])).tolist(), codes.codes(pa.array(["x", "5"])).tolist()
-    ([1, 0, 1], [2, 0])
-    >>> codes.ids().to_pylist()
-    ['5', '70', 'x']
-
-    Args:
-        known: ids that have the codes 0 to len(known) - 1.
+    >>> ids(pa.array(["7", "-8"]))[0].to_pylist(), ids(pa.array(["7", "08"]))[0].to_pylist()
+    ([7, -8], ['7', '08'])
     """
+    kind = column.type
+    if pa.types.is_integer(kind):
+        bad = nulls(column)
+        values = column if bad is None else pc.fill_null(column, 0)
+        if kind != pa.uint64() or not len(values) or pc.max(values).as_py() < 2**63:
+            return pc.cast(values, pa.int64()), bad
+        return pc.cast(values, pa.string()), bad
+    if pa.types.is_floating(kind):
+        column = pc.if_else(pc.is_finite(column), column, None)
+    if not pa.types.is_string(kind):
+        column = _as_text(column)
+    text, bad = pc.fill_null(column, ""), nulls(column)
+    blank = _blank(text)
+    bad = blank if bad is None else bad if blank is None else bad | blank
+    good = text if bad is None else text.filter(pa.array(~bad))
+    integers = _as_integers(good)
+    if integers is None:
+        return text, bad
+    if bad is None:
+        return integers, bad
+    values = np.zeros(len(text), np.int64)
+    values[~bad] = integers.to_numpy()
+    return pa.array(values), bad
 
-    def __init__(self, known: pa.Array | None = None) -> None:
-        self._count = 0
-        self._chunks: list[np.ndarray] = []  # integer ids by code
-        self._window = np.zeros(WINDOW, np.int32)  # code + 1; 0 = not seen
-        self._far_ids = np.empty(0, np.int64)  # sorted
-        self._far_codes = np.empty(0, np.int32)
-        self._texts: dict[str, int] | None = None
-        if known is not None:
-            if pa.types.is_integer(known.type):
-                self._add(known.to_numpy(zero_copy_only=False).astype(np.int64))
-            else:
-                self._texts = {text: code for code, text in enumerate(known.to_pylist())}
 
-    def __len__(self) -> int:
-        return self._count if self._texts is None else len(self._texts)
+def plain_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """One array without the types that only store differently."""
+    if isinstance(column, pa.ChunkedArray):
+        chunks = column.chunks
+        column = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
+    if isinstance(column, pa.ExtensionArray):
+        column = _uuids(column.storage) if "uuid" in str(column.type) else column.storage
+    if pa.types.is_dictionary(column.type):
+        column = plain_array(column.dictionary_decode())
+    if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
+        column = pc.cast(column, pa.string())
+    if pa.types.is_null(column.type):
+        column = pc.cast(column, pa.string())
+    return column
 
-    def codes(self, ids: pa.Array) -> np.ndarray:
-        """The ids' codes (int32); new ids get the next ones."""
-        if self._texts is None and pa.types.is_integer(ids.type):
-            return self._integer_codes(ids.to_numpy(zero_copy_only=False).astype(np.int64, copy=False))
-        if self._texts is None:
-            self._texts = {
-                text: code for code, text in enumerate(pc.cast(self.ids(), pa.string()).to_pylist())
-            }
-            self._chunks, self._window = [], np.zeros(0, np.int32)
-        encoded = pc.cast(ids, pa.string()).dictionary_encode()
-        texts = self._texts
-        codes = [texts.setdefault(text, len(texts)) for text in encoded.dictionary.to_pylist()]
-        return np.array(codes, np.int32)[encoded.indices.to_numpy()]
 
-    def ids(self) -> pa.Array:
-        """Row i is the id of code i: int64, or string."""
-        if self._texts is not None:
-            return pa.array(list(self._texts), pa.string())
-        return pa.array(np.concatenate(self._chunks) if self._chunks else [], pa.int64())
+def nulls(column: pa.Array) -> np.ndarray | None:
+    return column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
 
-    def _integer_codes(self, ids: np.ndarray) -> np.ndarray:
-        if not len(ids):
-            return np.empty(0, np.int32)
-        if ids.min() >= 0 and ids.max() < WINDOW:
-            codes = self._window[ids]
-            codes -= 1
-            new = np.flatnonzero(codes < 0)
-            if len(new):
-                self._add(np.unique(ids[new]))
-                codes[new] = self._window[ids[new]] - 1
-            return codes
-        near = (ids >= 0) & (ids < WINDOW)
-        codes = np.empty(len(ids), np.int32)
-        codes[near] = self._integer_codes(ids[near])
-        distinct, inverse = np.unique(ids[~near], return_inverse=True)
-        self._add(distinct[~np.isin(distinct, self._far_ids, assume_unique=True)])
-        codes[~near] = self._far_codes[np.searchsorted(self._far_ids, distinct)][inverse]
-        return codes
 
-    def _add(self, new: np.ndarray) -> None:
-        """Gives the next codes to integer ids that have none, in the order given."""
-        codes = np.arange(self._count, self._count + len(new), dtype=np.int32)
-        self._count += len(new)
-        self._chunks.append(new)
-        near = (new >= 0) & (new < WINDOW)
-        self._window[new[near]] = codes[near] + 1
-        if not near.all():
-            far_ids = np.concatenate([self._far_ids, new[~near]])
-            order = np.argsort(far_ids, kind="stable")
-            self._far_ids = far_ids[order]
-            self._far_codes = np.concatenate([self._far_codes, codes[~near]])[order]
+def _as_text(column: pa.Array) -> pa.Array:
+    kind = column.type
+    if pa.types.is_fixed_size_binary(kind) and kind.byte_width == 16:
+        return _uuids(column)
+    if pa.types.is_nested(kind):
+        raise TypeError(str(kind))
+    try:
+        return pc.cast(column, pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise TypeError(str(kind)) from None
+
+
+def _uuids(column: pa.Array) -> pa.Array:
+    """16 bytes an id, as the usual 36 characters."""
+    num_ids = len(column)
+    raw = np.frombuffer(column.buffers()[1], np.uint8, 16 * num_ids, 16 * column.offset)
+    text = np.full((num_ids, 36), ord("-"), np.uint8)
+    text[:, [place for place in range(36) if place not in (8, 13, 18, 23)]] = _HEX[raw].reshape(num_ids, 32)
+    ends = np.arange(0, 36 * (num_ids + 1), 36, dtype=np.int32)
+    strings = pa.Array.from_buffers(pa.string(), num_ids, [None, pa.py_buffer(ends), pa.py_buffer(text)])
+    return pc.if_else(column.is_valid(), strings, None)
+
+
+def _first_bytes(text: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """(lengths, first bytes) of strings without nulls; what an empty string's first byte is, is undefined."""
+    _, offset_buffer, data = text.buffers()
+    offsets = np.frombuffer(offset_buffer, np.int32, len(text) + 1, 4 * text.offset)
+    content = np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(1, np.uint8)
+    return np.diff(offsets), content[np.minimum(offsets[:-1], len(content) - 1)]
+
+
+def _blank(text: pa.Array) -> np.ndarray | None:
+    """Which strings are empty or white space, None where none is; looks closely only at what may be."""
+    if not len(text):
+        return None
+    lengths, first = _first_bytes(text)
+    if not np.any((lengths == 0) | (first <= 32) | (first >= 128)):
+        return None
+    blank = pc.equal(pc.utf8_trim_whitespace(text), "").to_numpy(zero_copy_only=False)
+    return blank if blank.any() else None
+
+
+def _as_integers(text: pa.Array) -> pa.Array | None:
+    """int64, or None where a string is not exactly how an integer is written."""
+    if not len(text):
+        return pc.cast(text, pa.int64())
+    lengths, first = _first_bytes(text)
+    is_digit = (first >= ord("1")) & (first <= ord("9")) | (first == ord("0")) & (lengths == 1)
+    if not np.all(is_digit | (first == ord("-"))):
+        return None
+    try:
+        integers = pc.cast(text, pa.int64())
+    except pa.ArrowInvalid:
+        return None
+    negative = text.filter(pa.array(~is_digit))
+    return integers if all(_DIGITS.fullmatch(each) for each in negative.to_pylist()) else None

@@ -13,10 +13,11 @@ import pyarrow.compute as pc
 
 from data_pipeline.errors import UserError, shown
 from data_pipeline.header import COLUMN_ALIASES, ColumnChoice
+from data_pipeline.ids import ids
 from data_pipeline.lines import Dialect, Line
 from data_pipeline.parquet import read_parquet_table
 from data_pipeline.text_file import TextFile, read_header
-from data_pipeline.values import ids, numbers
+from data_pipeline.values import numbers
 
 
 @dataclass(frozen=True)
