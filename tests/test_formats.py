@@ -2,6 +2,7 @@
 
 import gzip
 import re
+import tracemalloc
 
 import pandas as pd
 import pyarrow as pa
@@ -254,3 +255,19 @@ def test_a_generator_that_is_left_unfinished_holds_nothing_up(tmp_path, monkeypa
     source = open_source(write(tmp_path, CSV + "1,1,1,1\n" * 1000), DataConfig())
     for _ in range(20):
         assert next(source.batches(ReadReport())).num_rows >= 1
+
+
+def test_memory_is_bounded_by_the_size_of_a_block_and_not_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 18)
+    monkeypatch.setattr("data_pipeline.parts._NUM_THREADS", 2)
+    path = write(tmp_path, "user_id,item_id,rating\n" + "1234567,7654321,4.5\n" * 500_000)
+    source, before, peak = open_source(path, DataConfig()), pa.total_allocated_bytes(), 0
+    tracemalloc.start()
+    try:
+        for _ in source.batches(ReadReport()):
+            peak = max(peak, pa.total_allocated_bytes() - before)
+        peak += tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert path.stat().st_size == 10_000_023
+    assert peak < 4_000_000
