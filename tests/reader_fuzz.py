@@ -1,5 +1,7 @@
 """Files that no reader was made for. By hand: python tests/reader_fuzz.py [CASES] [FIRST SEED]."""
 
+import csv
+import io
 import random
 import sys
 import tempfile
@@ -11,10 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_pipeline import blocks
+from data_pipeline.blocks import BYTE_ORDER_MARK
+from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
-from odd_files import FORMATS, IDS, compressed, mutated, text_file
+from data_pipeline.source import open_source
+from odd_files import FORMATS, IDS, NUMBERS, compressed, mutated, text_file
 from reading import read_data, write
-from slow_reader import Expected, expect, rows_of, written_as_integers
+from slow_reader import Expected, csv_rows, expect, rows_of, written_as_integers
 
 
 def text_case(rng: random.Random, folder: Path) -> str:
@@ -78,6 +83,30 @@ def parquet_case(rng: random.Random, folder: Path) -> str:
     return compare(path, expected, {}, names_lines=False)
 
 
+def side_case(rng: random.Random, folder: Path) -> str:
+    """A table of items: every row that the csv module finds, with ids that differ, or a refusal."""
+    num_rows = rng.choice([0, 3, 40])
+    rows = [[f"{rng.choice('ai')}{row}", *rng.choices(IDS + NUMBERS, k=3)] for row in range(num_rows)]
+    sink = io.StringIO(newline="")
+    csv.writer(sink, quoting=csv.QUOTE_ALL).writerows([["item_id", "title", "genres", "x"], *rows])
+    whole = sink.getvalue().encode()
+    content = mutated(rng, whole)
+    path = write(folder, content, "items.csv")
+    ratings = write(folder, "user_id,item_id,rating\n1,1,1\n")
+    try:
+        table = open_source(ratings, DataConfig(items=str(path))).items
+    except UserError as error:
+        require_one_line(error, path)
+        if content == whole and rows:
+            raise AssertionError("a whole table must be read") from error
+        return "side table refused"
+    text = content.removeprefix(BYTE_ORDER_MARK).decode(errors="surrogateescape")
+    header, *found = [row for _, row in csv_rows(text, ",") if row]
+    assert len(table) == len(found) == len(set(table["item_id"].to_pylist()))
+    assert all(len(row) == len(header) for row in found)
+    return "side table read"
+
+
 def compare(path: Path, expected: Expected, settings: dict, *, names_lines: bool = True) -> str:
     """What came of it, after checks of both ways to treat bad rows."""
     refused = expected.refused or not expected.rows
@@ -120,10 +149,14 @@ def attempt(path, **settings):
     try:
         return *read_data(path, **settings), None
     except UserError as error:
-        message = str(error)
-        if len(message.splitlines()) != 1 or len(message) > 3000 or str(path) not in message:
-            raise AssertionError(f"one line that names the file is wanted, got {message!r}") from error
+        require_one_line(error, path)
         return None, None, error
+
+
+def require_one_line(error, path):
+    message = str(error)
+    if len(message.splitlines()) != 1 or len(message) > 3000 or str(path) not in message:
+        raise AssertionError(f"one line that names the file is wanted, got {message!r}") from error
 
 
 def run_case(seed: int, folder: Path) -> str:
@@ -132,7 +165,8 @@ def run_case(seed: int, folder: Path) -> str:
     was = blocks.BLOCK_BYTES
     blocks.BLOCK_BYTES = rng.choice([1, 10, 100, 1000, was, was])
     try:
-        return (parquet_case if rng.random() < 0.2 else text_case)(rng, folder)
+        case = rng.choices([text_case, parquet_case, side_case], [7, 2, 1])[0]
+        return case(rng, folder)
     finally:
         blocks.BLOCK_BYTES = was
 
