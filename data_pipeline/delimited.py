@@ -125,7 +125,10 @@ def open_delimited(
     if names is not None:
         if not path.stat().st_size:
             raise UserError(f"{path}: a ratings file needs rows, got an empty file")
-        columns = choice.match(names, source=str(path))
+        if choice.positional:
+            columns = choice.positions(len(names), source=str(path))
+        else:
+            columns = choice.match(names, source=str(path))
         return DelimitedRatings(TextFile(path, dialect, columns, len(names)))
     header = read_header(path, dialect)
     source = f"{path}:{header.number}"

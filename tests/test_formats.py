@@ -150,6 +150,8 @@ def test_numbered_columns_mean_that_there_is_no_header_line(tmp_path):
     table = read(tmp_path, rows, columns="timestamp=1,user=2,item=3,rating=4")
     assert table.to_pydict() == ROWS
     assert read(tmp_path, rows, columns="user=2,item=3,rating=none").num_rows == 3
+    swapped = read(tmp_path, "10\t1\t3\t100\n", "u.data", columns="user=2,item=1,rating=3,timestamp=4")
+    assert swapped.to_pydict() == {"user_id": [1], "item_id": [10], "rating": [3.0], "timestamp": [100]}
 
 
 def test_a_rating_column_that_is_left_out_is_not_read(tmp_path):
