@@ -230,6 +230,15 @@ def test_a_row_that_never_ends_is_refused_before_it_fills_the_memory(tmp_path, m
     assert message.startswith("ratings.csv:3: a row must end within 10000 bytes, got 'xxx")
 
 
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_blocks_end_at_line_ends_of_any_kind(tmp_path, monkeypatch, line_end):
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(blocks, "MAX_ROW_BYTES", 1000)
+    rows = [f"{row},1,3" for row in range(1000)]
+    table = read(tmp_path, line_end.join(["user_id,item_id,rating", *rows]))
+    assert table["user_id"].to_pylist() == list(range(1000))
+
+
 @pytest.mark.parametrize("compress", [gzip.compress, zstd])
 def test_a_truncated_archive_is_refused(tmp_path, compress):
     whole = compress((CSV * 3000).encode())
