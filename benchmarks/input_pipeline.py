@@ -34,7 +34,7 @@ NAIVE_WAYS = {
 DISK_WAYS = {
     "tensor_slices": "from_tensor_slices().shuffle(100_000).batch(1024)",
     "mapped_gather": "random rows of the mapped file",
-    "streamed": "from_generator().unbatch().shuffle(100_000), not a full shuffle",
+    "streamed": "from_generator(), unbatch, shuffle(100_000)",
 }
 TARGET_MEMORY, TARGET_DISK, TARGET_RATIO = 60e6, 20e6, 100.0
 

@@ -49,7 +49,7 @@ def main() -> None:
         if not args.quick:
             path = Path(folder) / "generated.npz"
             write_generated(path, num_rows=1_500_000, num_users=12_000, num_items=4_000)
-            job |= {"path": str(path), "batch": 1024, "epochs": 4}
+            job |= {"path": str(path), "batch": 1024, "epochs": 3}
             figures["data"]["generated"] = _study(job, dataclasses.asdict(Sizes()))
     print(_table(figures))
     if args.json:

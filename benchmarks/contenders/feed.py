@@ -116,21 +116,21 @@ def gather(path: Path, job: dict[str, Any]) -> Feed:
 def mapped_gather(path: Path, job: dict[str, Any]) -> Feed:
     """Batches of a permutation of all rows, gathered from the mapped file: a page for every row."""
     import numpy as np
-    import pyarrow as pa
     import tensorflow as tf
 
-    names = ("user_index", "item_index", "rating")
-    reader = pa.ipc.open_file(pa.memory_map(str(path)))
-    parts = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-    arrays = {name: [part[name].to_numpy() for part in parts] for name in names}
-    segment_rows = len(parts[0])
-    num_rows = sum(len(part) for part in parts)
+    from data_pipeline.columns import DTYPES, SEGMENT_ROWS, Columns
+
+    columns = Columns.open(path)
+    names = columns.names
+    words = np.memmap(path, np.uint32, mode="r", shape=path.stat().st_size // 4)
+    firsts = {name: np.array([s.offsets[name] // 4 for s in columns.segments]) for name in names}
+    num_rows = len(columns)
 
     def gathered(begin: int) -> list[np.ndarray]:
         # Drawn, not permuted: a permutation of all rows would not fit into the limit beside the process.
         rows = np.random.default_rng(begin).integers(num_rows, size=job["batch"])
-        where = list(zip(*np.divmod(rows, segment_rows), strict=True))
-        return [np.array([arrays[name][segment][row] for segment, row in where]) for name in names]
+        segment, within = np.divmod(rows, SEGMENT_ROWS)
+        return [words[firsts[name][segment] + within].view(DTYPES[name]) for name in names]
 
     types = [tf.int32, tf.int32, tf.float32]
 
