@@ -1,5 +1,7 @@
 """Columns hold what the file holds, however it is cut into segments, and read no more than asked for."""
 
+import os
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -65,6 +67,17 @@ def test_one_segment_is_a_view_of_the_file(tmp_path):
     arrays = [columns.user_index, columns.item_index, columns.rating, columns.weight]
     assert not any(a.flags.owndata or a.flags.writeable for a in arrays)
     assert pa.total_allocated_bytes() == before
+
+
+def test_a_read_that_the_system_answers_in_parts_is_whole(tmp_path, monkeypatch):
+    # As Linux does beyond 2 GB.
+    table = table_of(1000, with_weight=False)
+    write(tmp_path / "train.arrow", table, 300)
+    preadv = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda fd, buffers, offset: preadv(fd, [buffers[0][:100]], offset))
+    out = np.empty(900, np.float32)
+    Columns.open(tmp_path / "train.arrow").read("rating", 50, out)
+    np.testing.assert_array_equal(out, table["rating"].to_numpy()[50:950])
 
 
 def test_a_file_cut_short_behind_our_back_is_an_error_and_not_a_signal(tmp_path):

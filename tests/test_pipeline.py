@@ -89,7 +89,7 @@ def test_an_element_has_the_promised_names_and_types():
     }
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(
     num_rows=st.integers(1, 60),
     share=st.integers(1, 6),

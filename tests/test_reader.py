@@ -49,7 +49,7 @@ def rows_trained(columns, order, *, first_step=0, last_step, block_steps, shards
     return [user - 1 for user in np.concatenate(users).tolist() if user]
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(
     num_rows=st.integers(1, 150),
     share=st.integers(1, 6),
