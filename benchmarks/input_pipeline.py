@@ -75,18 +75,19 @@ def main() -> None:
 
 
 def write_split(path: Path, num_rows: int) -> Path:
-    """A split as `prepare` stores it, with random ids and ratings."""
+    """A split as `prepare` stores it, with random ids and ratings; all segments are the same."""
     rng = np.random.default_rng(0)
+    columns = [
+        rng.integers(1, NUM_USERS + 1, SEGMENT_ROWS, dtype=np.int32),
+        rng.integers(1, NUM_ITEMS + 1, SEGMENT_ROWS, dtype=np.int32),
+        rng.integers(1, 6, SEGMENT_ROWS, dtype=np.int32).astype(np.float32),
+    ]
     schema = pa.schema([("user_index", pa.int32()), ("item_index", pa.int32()), ("rating", pa.float32())])
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for begin in range(0, num_rows, SEGMENT_ROWS):
             length = min(SEGMENT_ROWS, num_rows - begin)
-            columns = [
-                rng.integers(1, NUM_USERS + 1, length, dtype=np.int32),
-                rng.integers(1, NUM_ITEMS + 1, length, dtype=np.int32),
-                rng.integers(1, 6, length, dtype=np.int32).astype(np.float32),
-            ]
-            writer.write_batch(pa.record_batch([pa.array(c) for c in columns], schema=schema))
+            arrays = [pa.array(column[:length]) for column in columns]
+            writer.write_batch(pa.record_batch(arrays, schema=schema))
     return path
 
 

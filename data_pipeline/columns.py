@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -81,16 +82,18 @@ class Columns:
             UserError: not an Arrow IPC file, or one whose columns cannot be mapped as they are.
         """
         try:
-            source = pa.memory_map(str(path))
+            with path.open("rb") as file:
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            # Each batch's description is a few bytes; the kernel would read megabytes around every one.
+            mapped.madvise(mmap.MADV_RANDOM)
+            source = pa.py_buffer(mapped)
             reader = pa.ipc.open_file(source)
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowInvalid, ValueError) as error:
             raise UserError(f"{path}: not an Arrow IPC file: {error}") from None
         missing = REQUIRED.difference(reader.schema.names)
         if missing:
             found = ", ".join(reader.schema.names)
             raise UserError(f"{path}: must have the columns {', '.join(sorted(REQUIRED))}, got {found}")
-        source.seek(0)
-        base = source.read_buffer(1).address  # of the mapping, so that addresses tell offsets in the file
         names = [name for name in DTYPES if name in reader.schema.names]
         segments = []
         for number in range(reader.num_record_batches):
@@ -102,9 +105,12 @@ class Columns:
             for name, array in arrays.items():
                 if array.dtype != DTYPES[name]:
                     raise UserError(f"{path}: {name} must be {DTYPES[name].__name__}, got {array.dtype}")
-            offsets = {name: array.__array_interface__["data"][0] - base for name, array in arrays.items()}
-            in_file = all(0 <= offset < source.size() for offset in offsets.values())
+            offsets = {
+                name: array.__array_interface__["data"][0] - source.address for name, array in arrays.items()
+            }
+            in_file = all(0 <= offset < source.size for offset in offsets.values())
             segments.append(Segment(arrays, offsets if in_file else {}))
+        mapped.madvise(mmap.MADV_NORMAL)
         return cls(segments, file=_File(path))
 
     def __len__(self) -> int:
