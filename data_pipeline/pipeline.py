@@ -49,12 +49,18 @@ def superbatches(
     shape = (block_steps, order.global_batch_size // num_shards)
     types = [tf.as_dtype(dtype) for dtype in DTYPES.values()]
 
+    @tf.autograph.experimental.do_not_convert
     def element(number: tf.Tensor) -> dict[str, tf.Tensor]:
         arrays = tf.numpy_function(superbatch, [number], types, stateful=False)
         return {name: tf.ensure_shape(a, shape) for name, a in zip(DTYPES, arrays, strict=True)}
 
+    options = tf.data.Options()
+    # There is nothing to tune, and the thread for it may miss the iterator's end: then it sleeps for about as
+    # long as it has run, at most a minute, and whoever ends the iterator waits for it (docs/LOG.md).
+    options.autotune.enabled = False
     return (
         tf.data.Dataset.range(len(blocks) * len(shards))
         .map(element, num_parallel_calls=1, deterministic=True)
         .prefetch(PREFETCH * len(shards))
+        .with_options(options)
     )

@@ -9,7 +9,8 @@ which is the gradient of the weighted mean over the global batch; padding rows w
 packed vector, so that a step makes one collective; then every replica makes the same update of its own copy.
 
 Alone on a device and with small batches, the whole block is one XLA program. Else the steps are a loop in one
-TensorFlow graph: its parts are XLA programs, and large tables are updated in place between them.
+TensorFlow graph: its parts are XLA programs, and large tables are updated in place between them. Of several
+replicas each runs one program a step: the update with the sums of the step before, then its gradients.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ import tensorflow as tf
 
 from trainer.gradients import GradientFunction, LocalGradients, chunks_of, positions
 from trainer.loss_scale import LossScale
-from trainer.sparse import pack_rows, sum_duplicates, unpack_rows
+from trainer.packing import Packing
+from trainer.update import Update
 
 # From so many rows a core on, cutting the batch among the cores pays for running step by step.
 STEPWISE_ROWS_PER_THREAD = 1024
@@ -63,18 +65,18 @@ class Engine:
         self.optimizer = optimizer
         self.strategy = strategy
         self.loss_scale = LossScale() if use_loss_scaling else None
-        self._global_batch_size = global_batch_size
         self._block_steps = block_steps
         variables = model.trainable_variables
-        self._sparse = [v for v in variables if hasattr(v, "table") and v.table.sparse]
-        self._dense = [v for v in variables if not (hasattr(v, "table") and v.table.sparse)]
+        sparse = [v for v in variables if hasattr(v, "table") and v.table.sparse]
+        dense = [v for v in variables if not (hasattr(v, "table") and v.table.sparse)]
         self._dtype = variables[0].value.dtype
         optimizer.build(variables)
 
-        self._is_alone = strategy.num_replicas_in_sync == 1
-        self._replica_rows = global_batch_size // strategy.num_replicas_in_sync
+        num_replicas = strategy.num_replicas_in_sync
+        self._is_alone = num_replicas == 1
+        self._replica_rows = global_batch_size // num_replicas
         stepwise_rows = STEPWISE_ROWS_PER_THREAD * max(2, threads)
-        is_whole = self._is_alone and not self._sparse and (not threads or self._replica_rows < stepwise_rows)
+        is_whole = self._is_alone and not sparse and (not threads or self._replica_rows < stepwise_rows)
         can_share = not is_whole and threads and self._replica_rows % (threads * accumulation_steps) == 0
         self._shares = threads if can_share else 1
         self._chunks = chunks_of(
@@ -82,6 +84,8 @@ class Engine:
             accumulation_steps=accumulation_steps,
             on_cpu=threads > 0 and not is_whole,
         )
+        # Whether all that a replica does in a step is one program. Cores that share a batch run one each.
+        is_fused = not self._is_alone and not sparse and self._shares == 1
         self._gradients = GradientFunction(
             model,
             variables,
@@ -89,10 +93,22 @@ class Engine:
             seed=seed,
             loss_scale=self.loss_scale,
         )
-        compiled = (lambda f: f) if is_whole else (lambda f: tf.function(f, jit_compile=True))
+        compiled = _as_is if is_whole or is_fused else _as_program
         self._share_gradients = compiled(self._share)
-        self._dense_update = compiled(self._update_dense)
-        self._block = tf.function(self._train_block, jit_compile=is_whole)
+        self._update = Update(
+            optimizer,
+            dense=dense,
+            sparse=sparse,
+            global_batch_size=global_batch_size,
+            loss_scale=self.loss_scale,
+            compiled=compiled,
+        )
+        self._packing = Packing(dense=dense, sparse=sparse, num_replicas=num_replicas)
+        self._replica_step = (_as_program if is_fused else _as_is)(self._make_replica_step)
+        # A program that decides by a tensor serves all steps of a block: less to compile. A GPU would wait for
+        # the tensor, so it gets a program for the first, one for the last and one for the other steps.
+        self._flag = tf.constant if is_fused and threads else bool
+        self._block = tf.function(self._train_block, jit_compile=is_whole, autograph=False)
 
     def train_block(
         self, superbatch: Any, num_steps: int, *, first_step: int = 0, stop: bool = False
@@ -116,137 +132,121 @@ class Engine:
     def _train_block(
         self, superbatch: Any, num_steps: tf.Tensor, first_step: tf.Tensor, stop: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        losses = tf.zeros([self._block_steps], self._dtype)
-        k = tf.constant(0)
-        # Not `in tf.range(num_steps)`: XLA would compile anew for every other number of steps.
-        while k < num_steps:
-            sums = self.strategy.run(self._global_sums, args=(superbatch, k, first_step))
-            # Any variable names the devices; on each, one call updates its own copies of all of them.
-            loss = self.strategy.extended.update(
-                self.optimizer.iterations.value, self._update, args=(sums,), group=False
-            )
-            losses = tf.tensor_scatter_nd_update(losses, [[k]], [self._shared(loss)])
-            k += 1
-        if not self._is_alone:
-            stop = self._shared(self.strategy.run(_all_reduce_sum, args=(stop,)))
-        return losses, stop
+        if self._is_alone:
+            return self._train_alone(superbatch, num_steps, first_step), stop
+        return self._train_together(superbatch, num_steps, first_step, stop)
 
-    def _global_sums(
-        self, superbatch: dict[str, tf.Tensor], k: tf.Tensor, first_step: tf.Tensor
+    def _train_alone(self, superbatch: Any, num_steps: tf.Tensor, first_step: tf.Tensor) -> tf.Tensor:
+        def train_step(k: tf.Tensor, losses: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            loss = self._update(self._parts(superbatch, k, first_step, replica=tf.constant(0)))
+            return k + 1, tf.tensor_scatter_nd_update(losses, [[k]], [loss])
+
+        # Not over `tf.range(num_steps)`: XLA would compile anew for every other number of steps.
+        _, losses = tf.while_loop(
+            lambda k, _losses: k < num_steps,
+            train_step,
+            (tf.constant(0), tf.zeros([self._block_steps], self._dtype)),
+        )
+        return losses
+
+    def _train_together(
+        self, superbatch: Any, num_steps: tf.Tensor, first_step: tf.Tensor, stop: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        extended = self.strategy.extended
+        # Any variable names the devices: on each, one call updates its own copies of all of them.
+        devices = self.optimizer.iterations.value
+        replica = self.strategy.run(_replica_number)
+
+        def step(sums: Any, k: tf.Tensor, *, update: bool, differentiate: bool) -> tuple[Any, Any, Any]:
+            flags = (self._flag(update), self._flag(differentiate))
+            arguments = (sums, superbatch, replica, k, first_step, stop, *flags)
+            # Each result is a tuple of what the local devices returned; loss and stops are the same on all.
+            loss, stops, packed = extended.update(devices, self._step, args=arguments, group=False)
+            return loss[0], stops[0], packed
+
+        def all_reduced(packed: tuple[tf.Tensor, ...]) -> Any:
+            # Wrapped anew: a loop's variables are plain tensors.
+            per_replica = self.strategy.experimental_distribute_values_from_function(
+                lambda context: packed[context.replica_id_in_sync_group % len(packed)]
+            )
+            return extended.reduce_to(tf.distribute.ReduceOp.SUM, per_replica, devices)
+
+        def train_step(k: tf.Tensor, losses: tf.Tensor, packed: tuple[tf.Tensor, ...]) -> tuple:
+            loss, _, packed = step(all_reduced(packed), k, update=True, differentiate=True)
+            return k + 1, tf.tensor_scatter_nd_update(losses, [[k - 1]], [loss]), packed
+
+        nothing = tf.zeros([self._packing.dense_size], self._dtype)
+        _, _, packed = step(nothing, tf.constant(0), update=False, differentiate=True)
+        k, losses, packed = tf.while_loop(
+            lambda k, *_: k < num_steps,
+            train_step,
+            (tf.constant(1), tf.zeros([self._block_steps], self._dtype), packed),
+        )
+        loss, stops, _ = step(all_reduced(packed), k, update=True, differentiate=False)
+        return tf.tensor_scatter_nd_update(losses, [[k - 1]], [loss]), stops
+
+    def _step(self, _variable: tf.Variable, *arguments: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        return self._replica_step(*arguments)
+
+    def _make_replica_step(
+        self,
+        sums: tf.Tensor,
+        superbatch: dict[str, tf.Tensor],
+        replica: tf.Tensor,
+        k: tf.Tensor,
+        first_step: tf.Tensor,
+        stop: tf.Tensor,
+        update: tf.Tensor | bool,
+        differentiate: tf.Tensor | bool,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Replica: the update of step k - 1, then its gradients of step k; (loss, stops, packed sums)."""
+
+        def updated() -> tuple[tf.Tensor, tf.Tensor]:
+            gradients, stops = self._packing.unpack(sums)
+            return self._update([gradients]), stops
+
+        def differentiated() -> tf.Tensor:
+            parts = self._parts(superbatch, k, first_step, replica=replica)
+            return self._packing.pack(parts, replica=replica, stop=stop)
+
+        zero = tf.zeros([], self._dtype)
+        loss, stops = _if(update, updated, lambda: (zero, zero))
+        return loss, stops, _if(differentiate, differentiated, lambda: tf.zeros_like(sums))
+
+    def _parts(
+        self, superbatch: dict[str, tf.Tensor], k: tf.Tensor, first_step: tf.Tensor, *, replica: tf.Tensor
     ) -> list[LocalGradients]:
-        """Replica: sums over step k's global batch, still in as many parts as it has cores if it is alone."""
-        context = tf.distribute.get_replica_context()
-        batch = {name: column[k] for name, column in superbatch.items()}
-        batch["position"] = positions(context.replica_id_in_sync_group, self._replica_rows)
+        """A replica's sums over its rows of step k, one part for each core that shares them."""
+        # Not column[k], which XLA compiles anew for every k that it can see.
+        batch = {name: tf.gather(column, k) for name, column in superbatch.items()}
+        batch["position"] = positions(replica, self._replica_rows)
         parts = {name: tf.split(column, self._shares) for name, column in batch.items()}
-        shares = [
+        return [
             self._share_gradients({name: part[i] for name, part in parts.items()}, first_step + k)
             for i in range(self._shares)
-        ]
-        if self._is_alone:
-            return shares
-        num_replicas = self.strategy.num_replicas_in_sync
-        vectors = [tf.add_n([_flat(share) for share in shares])]
-        for table in range(len(self._sparse)):
-            indices = tf.concat([share.indices[table] for share in shares], axis=0)
-            rows = tf.concat([share.rows[table] for share in shares], axis=0)
-            vectors.append(
-                pack_rows(indices, rows, replica=context.replica_id_in_sync_group, num_replicas=num_replicas)
-            )
-        summed = _all_reduce_sum(tf.concat(vectors, axis=0))
-        flat, *tables = tf.split(summed, [vector.shape[0] for vector in vectors])
-        sizes = [variable.value.shape.num_elements() for variable in self._dense]
-        *dense, loss, weight = tf.split(flat, [*sizes, 1, 1])
-        gathered = [
-            unpack_rows(packed, num_replicas=num_replicas, dim=variable.value.shape[-1])
-            for packed, variable in zip(tables, self._sparse, strict=True)
-        ]
-        return [
-            LocalGradients(
-                dense=[tf.reshape(g, v.value.shape) for g, v in zip(dense, self._dense, strict=True)],
-                indices=[indices for indices, _ in gathered],
-                rows=[rows for _, rows in gathered],
-                loss=loss[0],
-                weight=weight[0],
-            )
         ]
 
     def _share(self, batch: dict[str, tf.Tensor], step: tf.Tensor) -> LocalGradients:
         return self._gradients(batch, step, num_chunks=self._chunks)
 
-    def _update(self, _variable: tf.Variable, shares: list[LocalGradients]) -> tf.Tensor:
-        """Device: one step of the optimizer on its copies of all variables; returns the step's loss."""
-        rows = [
-            sum_duplicates(
-                tf.concat([share.indices[table] for share in shares], axis=0),
-                tf.concat([share.rows[table] for share in shares], axis=0),
-            )
-            for table in range(len(self._sparse))
-        ]
-        needs_norm = self.optimizer.global_clipnorm is not None or self.loss_scale is not None
-        square = [tf.reduce_sum(tf.square(gradient.values)) for gradient in rows] if needs_norm else []
-        dense = [[share.dense, share.loss, share.weight] for share in shares]
-        loss, factor, finite = self._dense_update(dense, square)
-        if rows:
-            self._when(finite, lambda: self._update_sparse(rows, factor))
-        # Last: the updates above count this step themselves.
-        self._when(finite, lambda: self.optimizer.iterations.value.assign_add(1))
-        return loss
 
-    def _update_dense(self, shares: list, square: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Updates the dense variables; (loss, what sums are to be multiplied by, whether all are finite)."""
-        gradients = [tf.add_n(parts) for parts in zip(*(dense for dense, _, _ in shares), strict=True)]
-        weight = tf.add_n([weight for _, _, weight in shares])
-        to_mean = tf.math.divide_no_nan(tf.cast(self._global_batch_size, self._dtype), weight)
-        loss = tf.add_n([loss for _, loss, _ in shares]) * to_mean
-        factor, finite = to_mean, tf.constant(True)
-        clipnorm = self.optimizer.global_clipnorm
-        if clipnorm is not None or self.loss_scale is not None:
-            square = tf.add_n([*square, *(tf.reduce_sum(tf.square(gradient)) for gradient in gradients)])
-        if self.loss_scale is not None:
-            # A sum over replicas is finite only if each replica's part is: one check speaks for all of them.
-            finite = tf.math.is_finite(square)
-            factor = factor / tf.cast(self.loss_scale.scale, self._dtype)
-        if clipnorm is not None:
-            factor *= clipnorm / tf.maximum(factor * tf.sqrt(square), clipnorm)
-
-        def update() -> None:
-            for gradient, variable in zip(gradients, self._dense, strict=True):
-                self.optimizer.update_step(gradient * factor, variable, self.optimizer.learning_rate.value)
-
-        self._when(finite, update)
-        if self.loss_scale is not None:
-            self.loss_scale.update(finite)
-        return loss, factor, finite
-
-    def _update_sparse(self, rows: list[tf.IndexedSlices], factor: tf.Tensor) -> None:
-        for gradient, variable in zip(rows, self._sparse, strict=True):
-            scaled = tf.IndexedSlices(gradient.values * factor, gradient.indices)
-            self.optimizer.update_step(scaled, variable, self.optimizer.learning_rate.value)
-
-    def _when(self, finite: tf.Tensor, update: Callable[[], Any]) -> None:
-        """Updates if all gradients are finite; without loss scaling that is not asked."""
-        if self.loss_scale is None:
-            update()
-        else:
-
-            def updated() -> tf.Tensor:
-                update()
-                return tf.constant(True)
-
-            tf.cond(finite, updated, lambda: tf.constant(False))
-
-    def _shared(self, per_replica: Any) -> tf.Tensor:
-        """The value that all replicas hold alike."""
-        return tf.nest.flatten(self.strategy.experimental_local_results(per_replica))[0]
+def _as_program(function: Callable) -> Callable:
+    # autograph=False, here and elsewhere: looking for Python control flow on tensors, of which there is
+    # none, took longer than tracing and compiling.
+    return tf.function(function, jit_compile=True, autograph=False)
 
 
-def _flat(share: LocalGradients) -> tf.Tensor:
-    """Dense gradients, loss and weight as one vector."""
-    return tf.concat([*(tf.reshape(g, [-1]) for g in share.dense), [share.loss, share.weight]], axis=0)
+def _as_is(function: Callable) -> Callable:
+    return function
 
 
-def _all_reduce_sum(value: tf.Tensor) -> tf.Tensor:
-    # identity: a value given from outside has no device of its replica yet, which the reduction needs.
-    context = tf.distribute.get_replica_context()
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(value))
+def _if(condition: tf.Tensor | bool, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
+    """One of the two results: chosen now, or by the program if the condition is a tensor."""
+    if isinstance(condition, bool):
+        return then() if condition else otherwise()
+    return tf.cond(condition, then, otherwise)
+
+
+def _replica_number() -> tf.Tensor:
+    # identity: the number itself is a constant without a device of its replica.
+    return tf.identity(tf.distribute.get_replica_context().replica_id_in_sync_group)

@@ -104,7 +104,11 @@ class GradientFunction:
         def chunk(k: tf.Tensor) -> Any:
             return self._chunk({name: column[k] for name, column in chunks.items()}, step)
 
-        shapes = tf.function(chunk).get_concrete_function(tf.TensorSpec([], tf.int32)).structured_outputs
+        shapes = (
+            tf.function(chunk, autograph=False)
+            .get_concrete_function(tf.TensorSpec([], tf.int32))
+            .structured_outputs
+        )
         dense, rows, loss, weight = tf.nest.map_structure(lambda s: tf.zeros(s.shape, s.dtype), shapes)
         rows = tf.nest.map_structure(lambda r: tf.zeros([num_chunks, *r.shape], r.dtype), rows)
 

@@ -15,7 +15,9 @@ class Scorer:
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
-        self._score = tf.function(lambda columns: model(columns, training=False)[:, 0], reduce_retracing=True)
+        self._score = tf.function(
+            lambda columns: model(columns, training=False)[:, 0], reduce_retracing=True, autograph=False
+        )
         self._num_rows = {
             "user_index": model.get_layer("user_embedding").input_dim,
             "item_index": model.get_layer("item_embedding").input_dim,
