@@ -105,8 +105,8 @@ class Engine:
         )
         self._packing = Packing(dense=dense, sparse=sparse, num_replicas=num_replicas)
         self._replica_step = (_as_program if is_fused else _as_is)(self._make_replica_step)
-        # A program that decides by a tensor serves all steps of a block: less to compile. A GPU would wait for
-        # the tensor, so it gets a program for the first, one for the last and one for the other steps.
+        # A program that decides by a tensor serves all steps of a block: less to compile. A GPU would wait
+        # for the tensor: it gets a program for the first, one for the last and one for the other steps.
         self._flag = tf.constant if is_fused and threads else bool
         self._block = tf.function(self._train_block, jit_compile=is_whole, autograph=False)
 
