@@ -161,6 +161,13 @@ def test_all_replicas_together_read_what_one_device_reads(num_shards, num_worker
         np.testing.assert_array_equal(ours, expected)
 
 
+def test_no_thread_tunes_what_needs_no_tuning_and_sleeps_past_the_end():
+    order = BatchOrder(num_rows=8, global_batch_size=4, seed=0)
+    blocks = order.blocks(first_step=0, last_step=2, block_steps=2)
+    data = superbatches(columns_of(8), order, blocks, block_steps=2, shards=range(1), num_shards=1)
+    assert data.options().autotune.enabled is False
+
+
 def test_padding_is_the_unknown_user_and_item_with_rating_and_weight_0():
     order = BatchOrder(num_rows=5, global_batch_size=4, seed=0)
     (element,) = elements(order, last_step=2, block_steps=3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -84,7 +84,7 @@ def run_loop(
     model = engine.model
     first_step = position.step
     blocks = order.blocks(first_step=first_step, last_step=last_step, block_steps=block_steps)
-    data = iter(_distributed_superbatches(columns, order, blocks, block_steps, devices))
+    data = _distributed_superbatches(columns, order, blocks, block_steps, devices)
     keras_callbacks = keras.callbacks.CallbackList(
         list(callbacks), model=model, epochs=config.epochs, steps=order.steps_per_epoch, verbose=0
     )
@@ -155,7 +155,7 @@ def run_loop(
 
 def _distributed_superbatches(
     columns: Columns, order: BatchOrder, blocks: Sequence[Block], block_steps: int, devices: Devices
-) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+) -> Iterator:
     def local(_context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
         return superbatches(
             columns,
@@ -167,8 +167,16 @@ def _distributed_superbatches(
         )
 
     if devices.num_replicas == 1:
-        return local()
-    return devices.strategy.distribute_datasets_from_function(local)
+        return iter(local())
+    if not devices.threads:
+        return iter(devices.strategy.distribute_datasets_from_function(local))
+    # CPUs need no copy of their own. Each of the distributed dataset's iterators, one a replica, has a tuning
+    # thread, too, for which the options of ours do not count.
+    elements = iter(local())
+    return (
+        devices.strategy.experimental_distribute_values_from_function(lambda _context: next(elements))
+        for _ in blocks
+    )
 
 
 def _require_finite(losses: np.ndarray, block: Block, order: BatchOrder) -> None:
