@@ -45,7 +45,8 @@ def generate_ratings(
     if floor:
         np.put_along_axis(keys_UI, np.argpartition(keys_UI, -floor, axis=1)[:, -floor:], np.inf, axis=1)
         np.put_along_axis(keys_UI, keys_UI.argmax(axis=0)[None], np.inf, axis=0)
-    cells = rng.permutation(np.argpartition(keys_UI.ravel(), -num_ratings)[-num_ratings:])
+    # Sorted, because the order in which they come differs between CPUs: NumPy has an algorithm for each kind.
+    cells = rng.permutation(np.sort(np.argpartition(keys_UI.ravel(), -num_ratings)[-num_ratings:]))
     user, item = np.divmod(cells, num_items)
 
     p_UF = rng.normal(0, FACTOR_STDDEV, (num_users, RANK))
