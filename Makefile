@@ -52,8 +52,8 @@ train: $(PROJECT) ## Train and recommend: [DATA=path] [WORKDIR=runs/name] [ARGS=
 tensorboard: $(PROJECT) ## Show the curves of all runs: [WORKDIR=runs/name]
 	@$(BIN)/tensorboard --logdir "$(or $(WORKDIR),runs)"
 
-test: $(DEV) ## Run all tests and doctests: [ARGS="-k name"]
-	@$(BIN)/pytest $(ARGS)
+test: $(DEV) ## Run all tests and doctests: [ARGS="-k name"], [ARGS="-n0 -k name"] in one process
+	@$(BIN)/pytest -n auto --dist worksteal $(ARGS)
 
 check: lint ## Check format, style, types, Dockerfile, doctests and fast tests, within a minute
 	@$(BIN)/pytest -q -m "not slow"

@@ -18,11 +18,17 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 PROJECT = Path(__file__).resolve().parent.parent
 CLI_TIMEOUT_SECS = 120
+MOST_PROCESSES = 8
 ACCENTED_TITLE = "Cité des enfants perdus, La (1995)"
 
 # The same examples at every run: a failure is a change, not luck.
 hypothesis.settings.register_profile("reeltrain", deadline=None, database=None, derandomize=True)
 hypothesis.settings.load_profile("reeltrain")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Processes of `pytest -n auto`: one more than cores, for tests that wait; each takes about 1.5 GB."""
+    return min(len(os.sched_getaffinity(0)) + 1, MOST_PROCESSES)
 
 
 @pytest.fixture(scope="session")
@@ -44,12 +50,13 @@ def run_cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         timeout: float = CLI_TIMEOUT_SECS,
         env: dict[str, str] | None = None,
         cwd: Path | None = None,
+        python: str | Path = sys.executable,
     ) -> subprocess.CompletedProcess[str]:
         if cwd is None:
             cwd = tmp_path / "cwd"
             cwd.mkdir(exist_ok=True)
         done = subprocess.run(
-            [sys.executable, "-m", "launch.main", *map(str, arguments)],
+            [str(python), "-m", "launch.main", *map(str, arguments)],
             env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), **(env or {})},
             cwd=cwd,
             timeout=timeout,

@@ -1,28 +1,136 @@
-"""Trains in a process of its own for every line on stdin, without TensorFlow's seconds of loading each time.
+"""Python programs as forks of one process that has TensorFlow loaded, whose seconds are then spent once.
 
-stdin: JSON arguments of `trainer.train.train`. stdout: the process's id, then its exit status.
+    forks.py SOCKET                                 forks for every request, until its stdin ends
+    forks.py SOCKET -m MODULE | -c CODE | FILE ...  asks for a fork, waits for it and ends as it does
+
+The second is a Python that starts at once. The program has its arguments, environment, folder and streams, is
+sent its SIGINT and SIGTERM, and does not outlive it.
 """
 
+from __future__ import annotations
+
+import contextlib
 import json
 import os
+import select
+import signal
+import socket
 import sys
-import traceback
+from collections.abc import Sequence
 
-from trainer.train import train  # TensorFlow starts its threads with its first operation: after the fork.
+# TensorFlow with them; it starts its threads with its first operation, which is after the fork.
+LOADED = ("trainer.train", "trainer.verify")
+BEFORE = frozenset(os.environ)
+
+
+class Fork:
+    """A program that was started.
+
+    Args:
+        path: the socket.
+        arguments: as Python takes them.
+        streams: the program's stdin, stdout and stderr.
+
+    Attributes:
+        pid: of the program.
+    """
+
+    def __init__(self, path: str, arguments: Sequence[str], *, streams: Sequence[int] = (0, 1, 2)) -> None:
+        self._connection = socket.socket(socket.AF_UNIX)
+        self._connection.connect(path)
+        socket.send_fds(self._connection, [b"."], streams)
+        self._file = self._connection.makefile("rw")
+        request = {"arguments": list(arguments), "folder": os.getcwd(), "environment": dict(os.environ)}
+        print(json.dumps(request), file=self._file, flush=True)
+        self.pid = int(self._file.readline())
+
+    def wait(self) -> int:
+        """Its exit status, -N where signal N ended it."""
+        with self._connection, self._file:
+            return int(self._file.readline())
+
+
+def serve(path: str) -> list[str]:
+    """Forks for every request until stdin ends; returns in a fork, with the arguments of its program."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the keepers
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        print("ready", flush=True)
+        while sys.stdin not in select.select([sys.stdin, listener], [], [])[0]:
+            asker, _ = listener.accept()
+            with asker:
+                if not os.fork():
+                    return keep(asker)
+    sys.exit()
+
+
+def keep(asker: socket.socket) -> list[str]:
+    """Forks the program, ends it when nobody asks any more, tells its status; returns in the program."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _, streams, _, _ = socket.recv_fds(asker, 1, 3)
+    file = asker.makefile("rw")
+    request = json.loads(file.readline())
+    pid = os.fork()
+    if not pid:
+        for name in BEFORE - request["environment"].keys():
+            del os.environ[name]
+        os.environ.update(request["environment"])  # what the imports set stays unless it is set here, too
+        os.chdir(request["folder"])
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+    for stream in streams:
+        os.close(stream)
+    if not pid:
+        return request["arguments"]
+    with contextlib.suppress(BrokenPipeError):
+        print(pid, file=file, flush=True)
+        program = os.pidfd_open(pid)
+        if program not in select.select([asker, program], [], [])[0]:
+            os.kill(pid, signal.SIGKILL)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), file=file, flush=True)
+    os._exit(0)
+
+
+def become(arguments: list[str]) -> None:
+    """Runs the program as Python would."""
+    import runpy
+
+    if arguments[0] == "-c":
+        sys.argv = ["-c", *arguments[2:]]
+        sys.path[0] = ""
+        exec(arguments[1], {"__name__": "__main__"})
+    elif arguments[0] == "-m":
+        sys.argv = arguments[1:]
+        sys.path[0] = os.getcwd()
+        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = arguments
+        sys.path[0] = os.path.dirname(arguments[0])
+        runpy.run_path(arguments[0], run_name="__main__")
 
 
 def main() -> None:
-    for line in sys.stdin:
-        child = os.fork()
-        if not child:
-            try:
-                train(**json.loads(line), quiet=True)
-                os._exit(0)
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
-        print(child, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    path, *arguments = sys.argv[1:]
+    if not arguments:
+        import importlib
+
+        sys.modules["sklearn"] = None  # as the command line has it
+        for name in LOADED:
+            importlib.import_module(name)
+
+        arguments = serve(path)
+        sys.executable = os.path.join(os.path.dirname(path), "python")
+        become(arguments)
+    else:
+        fork = Fork(path, arguments)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _frame: os.kill(fork.pid, number))
+        status = fork.wait()
+        if status < 0:
+            signal.signal(-status, signal.SIG_DFL)
+            os.kill(os.getpid(), -status)
+        sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -17,6 +21,7 @@ from data_pipeline.prepare import prepare_dataset
 from data_pipeline.ratings import source_of
 
 TIMEOUT_SECS = 180
+FORKS = Path(__file__).with_name("forks.py")
 
 
 def prepare_generated(out: Path, *, num_train: int, num_validation: int = 0, num_test: int = 500) -> Path:
@@ -33,19 +38,45 @@ def prepare_generated(out: Path, *, num_train: int, num_validation: int = 0, num
     return out
 
 
-def train_command(data: Path, workdir: Path, settings: dict[str, object]) -> list[str]:
+@functools.cache
+def python() -> Path:
+    """A Python that has TensorFlow loaded when it starts, for tests of what comes after; see forks.py."""
+    path = Path(tempfile.mkdtemp(prefix="reeltrain-forks-")) / "python"
+    socket = path.with_name("socket")
+    path.write_text(f"#!/bin/sh\nexec '{sys.executable}' -S -E '{FORKS}' '{socket}' \"$@\"\n")
+    path.chmod(0o755)
+    server = subprocess.Popen(
+        [sys.executable, str(FORKS), str(socket)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for the tests
+    )
+    assert server.stdout.readline() == b"ready\n"
+
+    @atexit.register
+    def end() -> None:
+        server.stdin.close()
+        server.wait()
+        shutil.rmtree(path.parent)
+
+    return path
+
+
+def train_command(
+    data: Path, workdir: Path, settings: dict[str, object], *, python: str | Path = sys.executable
+) -> list[str]:
     """The command line of `reeltrain train`."""
     arguments = [str(data), "--workdir", str(workdir), "--json"]
     for key, value in settings.items():
         arguments += ["--set", f"{key}={value}"]
-    return [sys.executable, "-m", "launch.main", "train", *arguments]
+    return [str(python), "-m", "launch.main", "train", *arguments]
 
 
 def train(
     data: Path, workdir: Path, settings: dict[str, object], *, workers: int = 1, recipe: str = "article"
 ) -> dict:
     """Trains to the end; returns the JSON result."""
-    command = [*train_command(data, workdir, settings), "--recipe", recipe]
+    command = [*train_command(data, workdir, settings, python=python()), "--recipe", recipe]
     if workers > 1:
         command[3:3] = ["launch", "local", "--workers", str(workers), "--"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECS, check=False)
@@ -61,7 +92,7 @@ def start(data: Path, workdir: Path, settings: dict[str, object]) -> subprocess.
     )
 
 
-def wait_until(condition, *, timeout_secs: float = 60) -> None:
+def wait_until(condition, *, timeout_secs: float = 120) -> None:
     """Waits for a condition to hold; fails the test when it does not in time."""
     deadline = time.monotonic() + timeout_secs
     while not condition():

@@ -19,8 +19,10 @@ def project(tmp_path_factory):
 
 
 def run(folder, *arguments, check=True):
+    # These load no TensorFlow.
+    python = sys.executable if arguments[0] == "prepare" or not check else runs.python()
     done = subprocess.run(
-        [sys.executable, "-m", "launch.main", *arguments],
+        [str(python), "-m", "launch.main", *arguments],
         cwd=folder,
         capture_output=True,
         text=True,

@@ -2,10 +2,11 @@
 
 import json
 import subprocess
-import sys
 import textwrap
 
 import pytest
+
+import runs
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +58,7 @@ print(json.dumps({
 
 def run_child(bad_replica, precision):
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(CHILD), str(bad_replica), precision],
+        [str(runs.python()), "-c", textwrap.dedent(CHILD), str(bad_replica), precision],
         capture_output=True,
         text=True,
         timeout=120,

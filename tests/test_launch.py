@@ -98,7 +98,12 @@ def test_killed_workers_are_started_again_and_the_run_ends_as_if_none_had_been(d
     for victim in (1, 0):
         before = newest_checkpoint(workdir)
         runs.wait_until(lambda before=before: newest_checkpoint(workdir) > before, timeout_secs=90)
-        os.kill(worker_process(workdir, victim), signal.SIGKILL)
+        workers = {index: worker_process(workdir, index) for index in (0, 1)}
+        os.kill(workers[victim], signal.SIGKILL)
+        # The other may still save: a checkpoint is not yet a sign of those that are started again.
+        runs.wait_until(
+            lambda workers=workers: not {*workers.values()} & {*runs.processes_with(str(workdir))}
+        )
     stdout, stderr = launcher.communicate(timeout=180)
     assert launcher.returncode == 0, stderr
     told = [line for line in stderr.splitlines() if "started again" in line]

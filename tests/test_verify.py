@@ -1,7 +1,6 @@
 """`verify` passes where all layouts agree, and fails for every fault that is planted."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,7 @@ def dataset(tmp_path_factory):
 @pytest.mark.slow
 def test_layouts_that_agree_pass(dataset, run_cli):
     arguments = ("--replicas", "1,2", "--workers", "1,2", "--steps", 20, "--set", "train.seed=5")
-    result = json.loads(run_cli("verify", dataset, *arguments, "--json").stdout)
+    result = json.loads(run_cli("verify", dataset, *arguments, "--json", python=runs.python()).stdout)
     assert result["passed"] is True
     assert {"tolerance", "steps", "precision", "recipe", "covered"} < set(result)
     assert (result["steps"], result["precision"], result["tolerance"]) == (20, "float64", 1e-10)
@@ -53,7 +52,7 @@ def test_layouts_that_agree_pass(dataset, run_cli):
 @pytest.mark.slow
 def test_a_difference_over_the_tolerance_fails_with_the_table_and_one_line(dataset, run_cli):
     arguments = ("--replicas", "1", "--steps", 4, "--precision", "float32", "--tolerance", 0)
-    done = run_cli("verify", dataset, *arguments, check=False)
+    done = run_cli("verify", dataset, *arguments, check=False, python=runs.python())
     assert done.returncode == 1
     assert "FAILED" in done.stdout
     last = done.stderr.splitlines()[-1]
@@ -79,7 +78,7 @@ def test_a_planted_fault_fails_and_is_named(dataset, fault, failure):
         workers=[1],
         precision="float64",
         steps=6,
-        command=(sys.executable, str(FAULTY), fault),
+        command=(str(runs.python()), str(FAULTY), fault),
     )
     assert not result.passed
     single, replicas = result.comparisons
@@ -131,7 +130,7 @@ def test_all_that_a_step_can_hold_is_the_same_on_all_layouts_and_in_numpy(weight
         workers=workers,
         precision="float64",
         steps=12,
-        command=(sys.executable, "-m", "launch.main"),
+        command=(str(runs.python()), "-m", "launch.main"),
     )
     assert result.first_failure is None
     expected = {"weights", "L2", "dropout", "weight decay", "global-norm clipping", "gradient accumulation"}
@@ -155,7 +154,7 @@ def test_all_that_a_step_can_hold_is_the_same_on_all_layouts_and_in_numpy(weight
 )
 @pytest.mark.slow
 def test_a_mistake_is_told_in_one_line(dataset, run_cli, arguments, said):
-    done = run_cli("verify", dataset, *arguments, check=False)
+    done = run_cli("verify", dataset, *arguments, check=False, python=runs.python())
     assert done.returncode == 2
     assert done.stdout == ""
     assert said in done.stderr.splitlines()[-1]
