@@ -128,7 +128,8 @@ def main() -> None:
             signal.signal(number, lambda number, _frame: os.kill(fork.pid, number))
         status = fork.wait()
         if status < 0:
-            signal.signal(-status, signal.SIG_DFL)
+            with contextlib.suppress(OSError):  # SIGKILL has no handler
+                signal.signal(-status, signal.SIG_DFL)
             os.kill(os.getpid(), -status)
         sys.exit(status)
 
