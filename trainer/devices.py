@@ -124,9 +124,9 @@ def set_up_devices(config: TrainConfig) -> Devices:
         if local > 1:
             cpu = tf.config.list_physical_devices("CPU")[0]
             tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * local)
-            # Logical CPUs share the cores; with more threads they wait for one another, now and then 20 times
-            # as long as they compute (docs/LOG.md, 2026-11-23).
-            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            # One pool for all logical CPUs, and XLA's programs run in it, even when they use no second thread: a
+            # thread for each, or they run one after the other; more, and they wait for one another (docs/LOG.md).
+            tf.config.threading.set_intra_op_parallelism_threads(threads * local)
         names = [f"CPU:{i}" for i in range(local)]
 
     precision = _choose_precision(config.precision, gpus[:local])
