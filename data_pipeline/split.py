@@ -212,8 +212,8 @@ def _split_time(staging: Staging, labels: np.ndarray, config: DataConfig) -> Non
         found = chunk["timestamp"][labels[chunk["row"]] == UNDECIDED]
         times[filled : filled + len(found)] = found
         filled += len(found)
-    bounds = sorted({num_rows - num_test, num_rows - num_test - num_validation} & set(range(num_rows)))
-    times.partition(bounds)
+    bounds = {num_rows - num_test, num_rows - num_test - num_validation}
+    times.partition(sorted(bound for bound in bounds if bound < num_rows))
     for label, number in ((TEST, num_test), (VALIDATION, num_validation)):
         if number:
             # What is later has been taken already, so the boundary is the same among all and among the rest.
