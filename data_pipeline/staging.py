@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from data_pipeline.errors import UserError
 from data_pipeline.codes import IdCodes
+from data_pipeline.errors import UserError
 from data_pipeline.stored_order import MAX_ROWS, order_keys
 
 DTYPES: dict[str, np.dtype] = {
