@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from data_pipeline.dataset import SPLITS, open_dataset
+from data_pipeline.dataset import open_dataset
 from data_pipeline.generate import generate_ratings
+from data_pipeline.labels import SPLITS
 from launch.main import main
 from reading import write
 
@@ -46,7 +47,7 @@ def test_every_option_reaches_the_dataset(sandbox, capsys):
     assert users["age"] == [20 + int(user[1:]) for user in users["user_id"]]
     assert users["likes"] == [["a", "b"]] * len(users["user_id"])
     assert items["title"] == [f"Film {item}" for item in items["item_id"]]
-    settings = dataset.manifest["split"]
+    settings = dataset.manifest["settings"]
     assert settings["duplicates"] == "keep-first"
     assert settings["bad_rows"] == "drop"
 

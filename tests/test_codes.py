@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pipeline import ids as ids_module
+from data_pipeline import codes as codes_module
 from data_pipeline.codes import IdCodes
 
 integers = st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 20) | st.sampled_from([2**26 - 1, 2**26])
@@ -19,7 +19,7 @@ batches = st.lists(integers, max_size=20).map(lambda ids: pa.array(ids, pa.int64
 @pytest.fixture(autouse=True, scope="module")
 def small_window():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ids_module, "WINDOW", 10)  # so that integers are found in both ways
+        patch.setattr(codes_module, "WINDOW", 10)  # so that integers are found in both ways
         yield
 
 
