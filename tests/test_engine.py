@@ -16,16 +16,18 @@ import json, sys
 import numpy as np, keras, tensorflow as tf
 from trainer.config import ModelConfig, TrainConfig
 from trainer.devices import set_up_devices
+from trainer import engine as engine_module
 from trainer.engine import Engine
 from trainer.models import build_model
 
-bad_replica, precision = int(sys.argv[1]), sys.argv[2]
+bad_replica, precision, threads = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+engine_module.STEPWISE_ROWS_PER_THREAD = 1  # so that two cores share four rows
 devices = set_up_devices(TrainConfig(replicas=2, global_batch_size=8, precision=precision))
 keras.utils.set_random_seed(0)
 with devices.strategy.scope():
     model = build_model(ModelConfig(hidden_units=(4,)), num_user_rows=5, num_item_rows=5)
     engine = Engine(model, keras.optimizers.Adam(0.01), strategy=devices.strategy, global_batch_size=8,
-                    block_steps=3, use_loss_scaling=precision == "mixed_float16")
+                    block_steps=3, threads=threads, use_loss_scaling=precision == "mixed_float16")
 
 def columns(context):
     replica = context.replica_id_in_sync_group
@@ -42,10 +44,11 @@ engine.train_block(superbatch, 1)
 after_one = [v.numpy() for v in model.trainable_variables]
 scale = engine.loss_scale and float(engine.loss_scale.scale.numpy())
 # The same superbatch again: its first step is good, its second is not.
-engine.train_block(superbatch, 2)
+losses, _ = engine.train_block(superbatch, 2)
 per_replica = [[part.numpy() for part in devices.strategy.experimental_local_results(v.value)]
                for v in model.trainable_variables]
 print(json.dumps({
+    "losses": [float(loss) for loss in losses],
     "moved": max(float(abs(a - b).max()) for a, b in zip(initial, after_one)),
     "finite": all(bool(np.isfinite(p).all()) for parts in per_replica for p in parts),
     "replicas_equal": all(bool((parts[0] == parts[1]).all()) for parts in per_replica),
@@ -56,9 +59,9 @@ print(json.dumps({
 """
 
 
-def run_child(bad_replica, precision):
+def run_child(bad_replica, precision, *, threads=1):
     done = subprocess.run(
-        [str(runs.python()), "-c", textwrap.dedent(CHILD), str(bad_replica), precision],
+        [str(runs.python()), "-c", textwrap.dedent(CHILD), str(bad_replica), precision, str(threads)],
         capture_output=True,
         text=True,
         timeout=120,
@@ -68,9 +71,10 @@ def run_child(bad_replica, precision):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("bad_replica", [0, 1])
-def test_overflow_on_any_one_replica_skips_the_step_on_all_and_halves_the_scale(bad_replica):
-    result = run_child(bad_replica, "mixed_float16")
+# One program for all steps; three, as on a GPU; a program for each of two cores.
+@pytest.mark.parametrize(("bad_replica", "threads"), [(0, 1), (1, 1), (1, 0), (0, 2)])
+def test_overflow_on_any_one_replica_skips_the_step_on_all_and_halves_the_scale(bad_replica, threads):
+    result = run_child(bad_replica, "mixed_float16", threads=threads)
     assert result["moved"] > 0
     assert result["finite"]
     assert result["replicas_equal"]
@@ -82,3 +86,10 @@ def test_without_overflow_every_step_counts():
     result = run_child(-1, "mixed_float16")
     assert result["updates"] == 3
     assert result["scale_after"] == result["scale_before"]
+
+
+def test_losses_do_not_depend_on_how_a_step_is_cut_into_programs():
+    one_program, *others = (run_child(-1, "float64", threads=threads) for threads in (1, 0, 2))
+    for result in others:
+        assert result["losses"] == pytest.approx(one_program["losses"], rel=1e-13, abs=0)
+        assert result["updates"] == one_program["updates"] == 3

@@ -125,7 +125,8 @@ def set_up_devices(config: TrainConfig) -> Devices:
             cpu = tf.config.list_physical_devices("CPU")[0]
             tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * local)
             # They share one pool, in which XLA's programs run even where they use no second thread: with
-            # fewer threads one waits for another's end, with more they hinder each other (docs/LOG.md).
+            # fewer threads than replicas one waits for another's end, with more than cores they hinder each
+            # other (docs/LOG.md).
             tf.config.threading.set_intra_op_parallelism_threads(threads * local)
         names = [f"CPU:{i}" for i in range(local)]
 

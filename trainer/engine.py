@@ -10,7 +10,8 @@ packed vector, so that a step makes one collective; then every replica makes the
 
 Alone on a device and with small batches, the whole block is one XLA program. Else the steps are a loop in one
 TensorFlow graph: its parts are XLA programs, and large tables are updated in place between them. Of several
-replicas each runs one program a step: the update with the sums of the step before, then its gradients.
+replicas each updates with the sums of the step before, then computes its gradients: without such tables, and
+where no cores share a replica's rows, in one program.
 """
 
 from __future__ import annotations
@@ -76,9 +77,12 @@ class Engine:
         self._is_alone = num_replicas == 1
         self._replica_rows = global_batch_size // num_replicas
         stepwise_rows = STEPWISE_ROWS_PER_THREAD * max(2, threads)
-        is_whole = self._is_alone and not sparse and (not threads or self._replica_rows < stepwise_rows)
-        can_share = not is_whole and threads and self._replica_rows % (threads * accumulation_steps) == 0
-        self._shares = threads if can_share else 1
+        has_few_rows = not threads or self._replica_rows < stepwise_rows
+        is_whole = self._is_alone and not sparse and has_few_rows
+        # With few rows one program for all of them is faster, where the tables allow it.
+        can_share = threads and (sparse or not has_few_rows)
+        is_even = self._replica_rows % (max(1, threads) * accumulation_steps) == 0
+        self._shares = threads if can_share and is_even else 1
         self._chunks = chunks_of(
             self._replica_rows // self._shares,
             accumulation_steps=accumulation_steps,
@@ -175,7 +179,7 @@ class Engine:
             loss, _, packed = step(all_reduced(packed), k, update=True, differentiate=True)
             return k + 1, tf.tensor_scatter_nd_update(losses, [[k - 1]], [loss]), packed
 
-        nothing = tf.zeros([self._packing.dense_size], self._dtype)
+        nothing = tf.zeros([self._packing.size_without_tables], self._dtype)
         _, _, packed = step(nothing, tf.constant(0), update=False, differentiate=True)
         k, losses, packed = tf.while_loop(
             lambda k, *_: k < num_steps,

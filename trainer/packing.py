@@ -30,7 +30,7 @@ class Packing:
         self._row_sizes: list[int] = []
 
     @property
-    def dense_size(self) -> int:
+    def size_without_tables(self) -> int:
         """Length of the vector where there is no sparse table."""
         return sum(shape.num_elements() for shape in self._shapes) + 3
 
@@ -57,7 +57,7 @@ class Packing:
         return tf.concat(vectors, axis=0)
 
     def unpack(self, summed: tf.Tensor) -> tuple[LocalGradients, tf.Tensor]:
-        """(sums over all replicas, how many of them wish to stop)."""
+        """(sums over all replicas, how many of them wish to stop); after `pack`, which learns the sizes."""
         sizes = [shape.num_elements() for shape in self._shapes]
         values = tf.split(summed, [*sizes, 1, 1, 1, *self._row_sizes])
         dense, (loss, weight, stops) = values[: len(sizes)], values[len(sizes) : len(sizes) + 3]

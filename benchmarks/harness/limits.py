@@ -12,13 +12,13 @@ MEMORY = Path("/sys/fs/cgroup/memory")
 
 @contextmanager
 def memory_limit(limit_bytes: int) -> Iterator[Path | None]:
-    """A group of the cgroup v1 memory controller for one process, removed afterwards; None where that fails.
+    """A cgroup v1 memory group for one process, removed afterwards; None where none can be made.
 
     What counts is all that the process allocates and the page cache that it fills. Swap there is none, or it
     would be the disk that is measured.
     """
     try:
-        groups = dict(line.split(":")[1:] for line in Path("/proc/self/cgroup").read_text().splitlines())
+        groups = dict(line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines())
         group = MEMORY / groups["memory"].strip("/") / f"reeltrain-benchmark-{os.getpid()}"
         group.mkdir()
     except (OSError, KeyError):
