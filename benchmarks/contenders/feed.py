@@ -1,7 +1,8 @@
 """Rows/s of shuffled batches as their consumer sees them: one way of `input_pipeline.py`, one process.
 
 The job: way, path (an Arrow file of one split), batch, secs (end there even if the epoch goes on), and, for
-some, group (a cgroup to enter), cold (the file is not in the page cache), shard, num_shards, start (a step). Rows are counted with padding.
+some, group (a cgroup to enter), cold (the file is not in the page cache), shard, num_shards, start (a step).
+Rows are counted with padding.
 """
 
 from __future__ import annotations
