@@ -125,6 +125,8 @@ def open_dataset(path: Path) -> PreparedDataset:
     missing = [key for key in _KEYS if key not in manifest]
     if missing:
         raise UserError(f"{path / MANIFEST}: not a reeltrain manifest: {missing[0]!r} is missing")
+    if manifest.get("checksum") != manifest_checksum(manifest):
+        raise UserError(f"{path / MANIFEST}: its content does not match its checksum: it was changed")
     for name, expected in manifest["files"].items():
         file = path / name
         if not (isinstance(expected, dict) and {"bytes", "sha256"} <= set(expected)):

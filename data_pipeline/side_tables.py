@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from data_pipeline.errors import UserError, shown
 from data_pipeline.header import COLUMN_ALIASES, ColumnChoice
-from data_pipeline.ids import ids
+from data_pipeline.ids import ids, plain_array
 from data_pipeline.lines import Dialect, Line
 from data_pipeline.parquet import read_parquet_table
 from data_pipeline.text_file import TextFile, read_header
@@ -56,7 +56,10 @@ def read_side_file(side: SideFile, choice: ColumnChoice) -> pa.Table:
     else:
         raw, name_row = _text_columns(side)
     key = _key_column(list(raw), side, choice)
-    id_values, bad = ids(_one_array(raw.pop(key)))
+    try:
+        id_values, bad = ids(_one_array(raw.pop(key)))
+    except TypeError as error:
+        raise UserError(f"{side.path}: {side.key} cannot be of the type {error}") from None
     if bad is not None:
         raise UserError(f"{name_row(int(np.flatnonzero(bad)[0]))}: {side.key} must not be empty")
     _refuse_twice(id_values, side, name_row)
@@ -65,11 +68,10 @@ def read_side_file(side: SideFile, choice: ColumnChoice) -> pa.Table:
     for name, column in raw.items():
         if name in side.left_out:
             continue
-        name = name.strip()
+        name = "title" if name.strip().lower() == "title" else name.strip()
         if name in columns:
             raise UserError(f"{side.path}: the header must name {shown(name)} once")
-        kind = kinds.get(name, "text" if name.lower() == "title" else "")
-        name = "title" if name.lower() == "title" else name
+        kind = kinds.get(name, "text" if name == "title" else "")
         columns[name] = _feature(_one_array(column), kind, f"{side.path}: {name}")
     table = pa.table(columns)
     return table if side.finish is None else side.finish(table)
@@ -198,16 +200,7 @@ def _split(filled: pa.Array) -> pa.Array:
 
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:
-    array = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    if (
-        pa.types.is_large_string(array.type)
-        or pa.types.is_string_view(array.type)
-        or pa.types.is_null(array.type)
-    ):
-        array = pc.cast(array, pa.string())
-    return array
+    return plain_array(column if column.num_chunks else pa.array([], column.type))
 
 
 def _chunks(column: pa.Array | pa.ChunkedArray) -> list[pa.Array]:

@@ -92,7 +92,7 @@ def open_source(data: str | Path | pd.DataFrame | None, config: DataConfig) -> R
         return _generated(config, "generated ratings from a planted model")
     if isinstance(data, str | Path):
         return _of_files(data, config, choice, str(data))
-    if not hasattr(data, "columns"):
+    if not (hasattr(data, "columns") and hasattr(data, "iloc")):
         raise UserError(f"DATA must be a path or a DataFrame, got {type(data).__name__}")
     return _of_frame(data, config, choice)
 

@@ -204,6 +204,8 @@ def _split_time(staging: Staging, labels: np.ndarray, config: DataConfig) -> Non
     if "timestamp" not in staging.names:
         raise UserError("data.split time needs a timestamp column, got ratings without one")
     num_rows = int(np.count_nonzero(labels == UNDECIDED))
+    if not num_rows:
+        return
     num_test = math.ceil(config.test_fraction * num_rows)
     num_validation = math.ceil(config.validation_fraction * (num_rows - num_test))
     times = np.empty(num_rows, np.int64)
