@@ -122,6 +122,15 @@ def test_an_id_that_only_test_rows_had_gets_an_index_once_it_is_trained_on(tmp_p
     assert dataset.item_vocabulary.ids.to_pylist()[num_old:] == cold[:1]
 
 
+@pytest.mark.parametrize("split", ["random", "time"])
+def test_an_append_of_known_ratings_alone_changes_no_row(tmp_path, split):
+    old = prepare(OLD, tmp_path / "data", split=split)
+    before = {part: rows_of(old, part) for part in SPLITS}
+    new = append(OLD, tmp_path / "data")
+    for part in SPLITS:
+        pd.testing.assert_frame_equal(rows_of(new, part), before[part])
+
+
 def test_several_appends_and_side_tables(tmp_path):
     for name, items in (("one", range(30)), ("two", range(10, 50))):
         pd.DataFrame({"item_id": items, "title": [f"{name} {i}" for i in items]}).to_csv(
