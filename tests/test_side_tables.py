@@ -1,10 +1,15 @@
 """Side features: numbers, lists and categories as the file has them; ids matched to the ratings' columns."""
 
+import uuid
+
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 
 from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
+from data_pipeline.report import ReadReport
 from data_pipeline.source import open_source
 from reading import write
 
@@ -137,3 +142,19 @@ def test_a_large_table_is_read_in_blocks_and_its_twice_named_id_found(tmp_path, 
     assert items_refusal(tmp_path, f"item_id,size\n{rows}i4321,1\n").startswith(
         "items.csv:5002: item_id must come once"
     )
+
+
+def test_a_parquet_table_keyed_by_uuids_meets_ratings_with_uuids(tmp_path):
+    raw = pa.array([uuid.UUID(int=number).bytes for number in (7, 8)], pa.uuid())
+    ratings = pa.table({"user_id": raw, "item_id": [1, 2], "rating": [3.0, 4.0]})
+    parquet.write_table(ratings, tmp_path / "ratings.parquet")
+    parquet.write_table(pa.table({"user_id": raw, "age": [30, 40]}), tmp_path / "users.parquet")
+    config = DataConfig(users=str(tmp_path / "users.parquet"))
+    source = open_source(tmp_path / "ratings.parquet", config)
+    (batch,) = source.batches(ReadReport())
+    expected = [str(uuid.UUID(int=number)) for number in (7, 8)]
+    assert source.users["user_id"].to_pylist() == batch["user_id"].to_pylist() == expected
+
+
+def test_a_title_named_twice_is_refused(tmp_path):
+    assert "once" in items_refusal(tmp_path, "item_id,title,Title\na,x,y\n")
