@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from data_pipeline.source import RatingsSource
 
 
@@ -78,19 +75,3 @@ def one_table(batches: list[pa.RecordBatch]) -> pa.Table:
             for batch in batches
         ]
     )
-
-
-def ratings_from_frame(frame: pd.DataFrame) -> Ratings:
-    """All ratings of a pandas DataFrame."""
-    from data_pipeline.config import DataConfig
-    from data_pipeline.source import open_source
-
-    return read_all(open_source(frame, DataConfig()))
-
-
-def read_ratings_file(path: Path) -> Ratings:
-    """All ratings of a file."""
-    from data_pipeline.config import DataConfig
-    from data_pipeline.source import open_source
-
-    return read_all(open_source(path, DataConfig()))
