@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import typing
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from data_pipeline.errors import UserError, shown
 
 # `data.split` is one of these, or the name of a predefined pair such as u1.
 SPLIT_NAMES = ("random", "per-user", "leave-last-out", "time", "k-fold")
@@ -11,7 +14,7 @@ SPLIT_NAMES = ("random", "per-user", "leave-last-out", "time", "k-fold")
 
 @dataclass(frozen=True)
 class DataConfig:
-    """How ratings are read and split.
+    """How ratings are read and split. A value of another type or out of its range is a `UserError`.
 
     Attributes:
         format: how DATA is laid out; `auto` looks at names and first bytes.
@@ -46,3 +49,36 @@ class DataConfig:
     split_seed: int = 42
     folds: int = 5
     fold: int = 0
+
+    def __post_init__(self) -> None:
+        for name, wanted in typing.get_type_hints(DataConfig).items():
+            _check_value(f"data.{name}", getattr(self, name), wanted)
+        if not 0 < self.test_fraction < 1:
+            raise UserError(f"data.test_fraction must be above 0 and below 1, got {self.test_fraction}")
+        if not 0 <= self.validation_fraction < 1:
+            raise UserError(
+                f"data.validation_fraction must be at least 0 and below 1, got {self.validation_fraction}"
+            )
+        if self.fold >= self.folds:
+            raise UserError(f"data.fold must be below data.folds ({self.folds}), got {self.fold}")
+
+
+_LOWEST = {"data.folds": 2}  # of the other whole numbers it is 0
+# NumPy's seeds have 32 bits; rows are counted in signed 32 bits.
+_SEED_LIMIT, _COUNT_LIMIT = 2**32, 2**31
+
+
+def _check_value(key: str, value: Any, wanted: Any) -> None:
+    """Raises UserError where the value is not of the annotated type, or a whole number out of range."""
+    if typing.get_origin(wanted) is Literal:
+        if value not in typing.get_args(wanted):
+            raise UserError(f"{key} must be one of {', '.join(typing.get_args(wanted))}, got {shown(value)}")
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float) if wanted is float else wanted):
+        raise UserError(f"{key} must be {wanted.__name__}, got {shown(value)}")
+    if wanted is int:
+        lowest, limit = _LOWEST.get(key, 0), _SEED_LIMIT if key.endswith("seed") else _COUNT_LIMIT
+        if value < lowest:
+            raise UserError(f"{key} must be at least {lowest}, got {value}")
+        if value >= limit:
+            raise UserError(f"{key} must be below {limit}, got {value}")

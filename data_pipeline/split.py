@@ -28,7 +28,7 @@ _KEYS_OF_USERS_ROWS = (
 
 
 def check_split(config: DataConfig) -> None:
-    """Refuses settings out of range, or without an effect on the chosen split.
+    """Refuses settings without an effect on the chosen split.
 
     Raises:
         UserError: names the setting and its value.
@@ -40,12 +40,6 @@ def check_split(config: DataConfig) -> None:
             raise UserError(
                 f"data.{name} is for the {allowed} split, got {value} with data.split {config.split!r}"
             )
-    if config.split in _USED_BY["test_fraction"] and not 0 < config.test_fraction < 1:
-        raise UserError(f"data.test_fraction must be above 0 and below 1, got {config.test_fraction}")
-    if not 0 <= config.validation_fraction < 1:
-        raise UserError(
-            f"data.validation_fraction must be at least 0 and below 1, got {config.validation_fraction}"
-        )
     if config.split == "leave-last-out" and config.validation_fraction not in (
         0,
         DataConfig.validation_fraction,

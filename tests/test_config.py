@@ -135,3 +135,25 @@ def test_a_saved_configuration_with_an_unknown_key_is_refused():
     content["train"]["warmup"] = 3
     with pytest.raises(UserError, match=r"unknown setting 'train\.warmup'"):
         config_from_json(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("settings", "rule"),
+    [
+        ({"folds": 0}, "data.folds must be at least 2, got 0"),
+        ({"split": "k-fold", "folds": 3, "fold": 3}, "data.fold must be below data.folds (3), got 3"),
+        ({"split_seed": -1}, "data.split_seed must be at least 0, got -1"),
+        ({"split_seed": 1.5}, "data.split_seed must be int, got 1.5"),
+        ({"min_item_ratings": True}, "data.min_item_ratings must be int, got True"),
+        ({"format": "CSV"}, "data.format must be one of auto, ml-100k, ml-1m, ml-10m, ml-csv, csv"),
+        ({"duplicates": "keep_first"}, "data.duplicates must be one of keep-last, keep-first, mean, error"),
+        ({"bad_rows": None}, "data.bad_rows must be one of error, drop, got None"),
+        ({"test_fraction": 2}, "data.test_fraction must be above 0 and below 1, got 2"),
+        ({"validation_fraction": "0.1"}, "data.validation_fraction must be float, got '0.1'"),
+        ({"users": ["a.csv"]}, "data.users must be str, got ['a.csv']"),
+    ],
+)
+def test_settings_made_in_python_are_held_to_the_same_rules(settings, rule):
+    with pytest.raises(UserError) as caught:
+        DataConfig(**settings)
+    assert str(caught.value).startswith(rule)

@@ -128,11 +128,6 @@ _POSITIVE = ("optimizer.learning_rate", "optimizer.global_clipnorm")
 _SHARES = ("model.dropout", "optimizer.momentum")
 # Values below these are refused; NaN and infinity always are.
 _LOWEST: dict[str, float] = {
-    "data.min_user_ratings": 0,
-    "data.min_item_ratings": 0,
-    "data.split_seed": 0,
-    "data.folds": 2,
-    "data.fold": 0,
     "model.embedding_dim": 1,
     "model.hidden_units": 1,
     "model.embedding_l2": 0,
@@ -184,17 +179,20 @@ def config_from_json(text: str) -> Config:
 
 
 def _build(values: Mapping[str, Any], *, recipe: str) -> Config:
-    config = Config(recipe=recipe)
+    parts: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
     for key, value in values.items():
         _type_of(key)
-        _check_range(key, value)
         part, _, name = key.partition(".")
-        config = dataclasses.replace(
-            config, **{part: dataclasses.replace(getattr(config, part), **{name: value})}
-        )
-    if config.data.fold >= config.data.folds:
-        raise UserError(f"data.fold must be below data.folds ({config.data.folds}), got {config.data.fold}")
-    return config
+        if part != "data":  # which looks at its values itself
+            _check_range(key, value)
+        parts[part][name] = value
+    return Config(
+        recipe=recipe,
+        data=DataConfig(**parts["data"]),
+        model=ModelConfig(**parts["model"]),
+        optimizer=OptimizerConfig(**parts["optimizer"]),
+        train=TrainConfig(**parts["train"]),
+    )
 
 
 def _type_of(key: str) -> Any:
