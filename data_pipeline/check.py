@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
 
 from data_pipeline.columns import SEGMENT_ROWS
-from data_pipeline.dataset import MANIFEST, PreparedDataset, open_dataset
+from data_pipeline.dataset import MANIFEST, PreparedDataset, check_files, open_dataset
 from data_pipeline.errors import UserError
 from data_pipeline.labels import SPLITS
 from data_pipeline.vocabulary import UNKNOWN_INDEX, Vocabulary
-
-_PIECE_BYTES = 1 << 20
 
 
 def check_dataset(path: Path) -> PreparedDataset:
@@ -32,11 +28,7 @@ def check_dataset(path: Path) -> PreparedDataset:
     expected = {f"{stem}.arrow" for stem in (*SPLITS, "users", "items")}
     if set(files) != expected:
         raise UserError(f"{path / MANIFEST}: must list {sorted(expected)}, got {sorted(files)}")
-    with ThreadPoolExecutor(2, "check") as threads:
-        for name, digest in zip(files, threads.map(lambda name: _sha256(path / name), files), strict=True):
-            if digest != files[name]["sha256"]:
-                rule = f"SHA-256 must be {files[name]['sha256']}, got {digest}"
-                raise UserError(f"{path / name}: {rule}: the file was changed")
+    check_files(path, files)
     sides = {"user": dataset.user_vocabulary, "item": dataset.item_vocabulary}
     for side, vocabulary in sides.items():
         if len(vocabulary.ids) != dataset.manifest[f"{side}s"]:
@@ -47,14 +39,6 @@ def check_dataset(path: Path) -> PreparedDataset:
     for split in SPLITS:
         _check_part(dataset, split, sides)
     return dataset
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        while piece := file.read(_PIECE_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def _check_part(dataset: PreparedDataset, split: str, sides: dict[str, Vocabulary]) -> None:

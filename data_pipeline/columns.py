@@ -48,9 +48,16 @@ class Columns:
         segments: the rows in order, in pieces of the lengths in which they were written, none copied.
     """
 
-    def __init__(self, segments: Sequence[Segment], *, file: _File | None = None) -> None:
+    def __init__(
+        self,
+        segments: Sequence[Segment],
+        *,
+        file: _File | None = None,
+        num_indices: Mapping[str, int] | None = None,
+    ) -> None:
         self.segments = tuple(segments)
         self._file = file
+        self._num_indices = num_indices or {}
         self._ends = np.cumsum([len(segment) for segment in self.segments], dtype=np.int64)
 
     @classmethod
@@ -75,8 +82,12 @@ class Columns:
         return cls([Segment(arrays, {})])
 
     @classmethod
-    def open(cls, path: Path) -> Columns:
+    def open(cls, path: Path, *, num_indices: Mapping[str, int] | None = None) -> Columns:
         """The columns of an Arrow IPC file, memory-mapped, nothing read yet; other columns are passed over.
+
+        Args:
+            num_indices: column of indices -> how many there are. One that is out of this range is a
+                `UserError` when it is read: an embedding of it would silently be another one's.
 
         Raises:
             UserError: not an Arrow IPC file, or one whose columns cannot be mapped as they are.
@@ -111,7 +122,7 @@ class Columns:
             in_file = all(0 <= offset < source.size for offset in offsets.values())
             segments.append(Segment(arrays, offsets if in_file else {}))
         mapped.madvise(mmap.MADV_NORMAL)
-        return cls(segments, file=_File(path))
+        return cls(segments, file=_File(path), num_indices=num_indices)
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -156,21 +167,34 @@ class Columns:
                 part[:] = segment.arrays[name][begin : begin + len(part)]
             done += len(part)
             number += 1
+        self._require_in_range(name, out)
 
     def _whole(self, name: str) -> np.ndarray:
         if len(self.segments) == 1:
-            return self.segments[0].arrays[name]
+            values = self.segments[0].arrays[name]
+            self._require_in_range(name, values)
+            return values
         whole = np.empty(len(self), DTYPES[name])
         if len(whole):
             self.read(name, 0, whole)
         return whole
+
+    def _require_in_range(self, name: str, values: np.ndarray) -> None:
+        if name not in self._num_indices or not len(values):
+            return
+        # As unsigned numbers negative ones are too large, so one pass finds both.
+        if values.view(np.uint32).max() >= self._num_indices[name]:
+            rule = f"{name} must be within 0 and {self._num_indices[name] - 1}"
+            wrong = values[values.view(np.uint32) >= self._num_indices[name]][0]
+            source = f"{self._file.path}: " if self._file is not None else ""
+            raise UserError(f"{source}{rule}, got {wrong}: the file was changed")
 
 
 class _File:
     """An open file, closed with the last reference to it; any number of threads may read."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._file = path.open("rb", buffering=0)
         # The order jumps from block to block: reading on past one is reading in vain.
         if hasattr(os, "posix_fadvise"):
@@ -182,5 +206,5 @@ class _File:
         while left:
             count = os.preadv(self._file.fileno(), [left], offset)
             if not count:
-                raise OSError(f"{self._path}: ended at byte {offset} while it was read")
+                raise OSError(f"{self.path}: ended at byte {offset} while it was read")
             left, offset = left[count:], offset + count

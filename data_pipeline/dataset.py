@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +20,14 @@ from data_pipeline.vocabulary import Vocabulary
 
 FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
-_KEYS = ("name", "fingerprint", "settings", "splits", "files", "rating_scale", "source_fingerprint")
+_KEYS = (
+    *("name", "fingerprint", "settings", "splits", "files", "rating_scale", "source_fingerprint"),
+    *("rows", "users", "items", "sparsity", "cold", "rmse_floor", "source_files", "appended"),
+    *("dropped_rows", "first_dropped", "dropped_duplicates", "dropped_rare"),
+)
+# Datasets up to this size are read whole when they are opened: a fraction of a second.
+CHECKED_BYTES = 256 << 20
+_PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,8 @@ class PreparedDataset:
 
     def columns(self, split: str) -> Columns:
         """One split's columns over the memory-mapped file."""
-        return Columns.open(self.path / f"{split}.arrow")
+        num_indices = {f"{side}_index": self.manifest[f"{side}s"] + 1 for side in ("user", "item")}
+        return Columns.open(self.path / f"{split}.arrow", num_indices=num_indices)
 
     def with_raw_ids(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Rows of a split's table as rows of ratings: raw ids for indices, and the values."""
@@ -103,8 +113,11 @@ class PreparedDataset:
 def open_dataset(path: Path) -> PreparedDataset:
     """Opens a prepared dataset.
 
+    Files of together up to `CHECKED_BYTES` are compared with their checksums. Of larger ones `check_dataset`
+    does that, and training refuses an index out of range.
+
     Raises:
-        UserError: no dataset there, of another version, or a file is missing or of another length.
+        UserError: no dataset there, of another version, or a file is missing, of another length or changed.
     """
     try:
         manifest = json.loads((path / MANIFEST).read_text())
@@ -122,20 +135,65 @@ def open_dataset(path: Path) -> PreparedDataset:
         raise UserError(
             f"{path}: this reeltrain reads dataset format {FORMAT_VERSION}, got {version}; {advice}"
         )
-    missing = [key for key in _KEYS if key not in manifest]
-    if missing:
-        raise UserError(f"{path / MANIFEST}: not a reeltrain manifest: {missing[0]!r} is missing")
-    if manifest.get("checksum") != manifest_checksum(manifest):
-        raise UserError(f"{path / MANIFEST}: its content does not match its checksum: it was changed")
-    for name, expected in manifest["files"].items():
+    _check_manifest(path / MANIFEST, manifest)
+    files = manifest["files"]
+    for name, expected in files.items():
         file = path / name
-        if not (isinstance(expected, dict) and {"bytes", "sha256"} <= set(expected)):
-            raise UserError(f"{path / MANIFEST}: not a reeltrain manifest: of {name} it tells {expected!r}")
         if not file.is_file():
             raise UserError(f"{path}: the prepared dataset's file {name} is missing")
         if file.stat().st_size != expected["bytes"]:
             raise UserError(f"{file}: must have {expected['bytes']} bytes, got {file.stat().st_size}")
+    if sum(expected["bytes"] for expected in files.values()) <= CHECKED_BYTES:
+        check_files(path, files)
     return PreparedDataset(path=path, manifest=manifest)
+
+
+def _check_manifest(file: Path, manifest: dict) -> None:
+    """Raises UserError where it is not what `prepare` writes."""
+    missing = [key for key in _KEYS if key not in manifest]
+    if missing:
+        raise UserError(f"{file}: not a reeltrain manifest: {missing[0]!r} is missing")
+    if manifest.get("checksum") != manifest_checksum(manifest):
+        raise UserError(f"{file}: its content does not match its checksum: it was changed")
+    for key in ("files", "settings", "splits"):
+        if not isinstance(manifest[key], dict):
+            raise UserError(
+                f"{file}: not a reeltrain manifest: {key} must be an object, got {manifest[key]!r}"
+            )
+    for name, expected in manifest["files"].items():
+        if not (isinstance(expected, dict) and {"bytes", "sha256"} <= set(expected)):
+            raise UserError(f"{file}: not a reeltrain manifest: of {name} it tells {expected!r}")
+    unknown = manifest["settings"].keys() - DataConfig.__dataclass_fields__.keys()
+    if unknown:
+        raise UserError(f"{file}: this reeltrain knows no setting data.{min(unknown)}; update it")
+    try:
+        DataConfig(**manifest["settings"])
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
+
+
+def check_files(path: Path, files: Mapping[str, dict]) -> None:
+    """Compares files with their checksums, byte by byte.
+
+    Args:
+        files: name -> what the manifest says of it.
+
+    Raises:
+        UserError: the first that was changed.
+    """
+    with ThreadPoolExecutor(2, "check") as threads:
+        for name, digest in zip(files, threads.map(lambda name: _sha256(path / name), files), strict=True):
+            if digest != files[name]["sha256"]:
+                rule = f"SHA-256 must be {files[name]['sha256']}, got {digest}"
+                raise UserError(f"{path / name}: {rule}: the file was changed")
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def manifest_checksum(manifest: dict) -> str:

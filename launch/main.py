@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
 from types import ModuleType
@@ -38,6 +39,9 @@ def main(arguments: list[str] | None = None) -> None:
 
         if isinstance(error, UserError):
             _fail(str(error), 2)
+        # One raised while a batch was read has come through TensorFlow, which adds to it.
+        if told := re.search(r"\bUserError: (.+)", str(error)):
+            _fail(told[1], 2)
         if isinstance(error, OSError) and error.strerror:
             _fail(f"{error.strerror}: {error.filename or ''}", 1)
         _fail(f"{type(error).__name__}: {error}", 1)

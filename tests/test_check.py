@@ -2,10 +2,14 @@
 
 import json
 import random
+import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 
+import runs
 from data_pipeline.arrow_file import write_table
 from data_pipeline.check import check_dataset
 from data_pipeline.config import DataConfig
@@ -149,3 +153,62 @@ def test_an_index_without_an_id_is_found(prepared):
     change_manifest(prepared.path, files=prepared.manifest["files"] | {"users.arrow": facts}, users=10)
     with pytest.raises(UserError, match=r"train\.arrow: user_index must be within 1 and 10, got 1 to 30"):
         check_dataset(prepared.path)
+
+
+@pytest.mark.parametrize("name", ["train", "validation", "test", "users", "items"])
+def test_a_flipped_bit_is_found_when_a_dataset_is_opened(prepared, name):
+    file = prepared.path / f"{name}.arrow"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name}\.arrow: SHA-256 must be .*: the file was changed"):
+        open_dataset(prepared.path)
+
+
+@pytest.mark.parametrize("content", [{"files": ["train.arrow"]}, {"settings": None}, {"splits": 3}])
+def test_a_manifest_of_other_types_is_refused(prepared, content):
+    change_manifest(prepared.path, **content)
+    with pytest.raises(UserError, match=f"not a reeltrain manifest: {next(iter(content))} must be an object"):
+        open_dataset(prepared.path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "rule"),
+    [
+        ({"shuffle": 1}, r"knows no setting data\.shuffle; update it"),
+        ({"folds": 0}, r"data\.folds must be at least 2, got 0"),
+    ],
+)
+def test_settings_of_another_version_are_refused(prepared, settings, rule):
+    change_manifest(prepared.path, settings=prepared.manifest["settings"] | settings)
+    with pytest.raises(UserError, match=rule):
+        open_dataset(prepared.path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("permuted_rows", [0, 10_000])
+def test_training_on_much_data_refuses_an_index_out_of_range(tmp_path, permuted_rows):
+    # As a byte that flipped in a file too large to be read whole at every start.
+    data = runs.prepare_generated(tmp_path / "data", num_train=3000)
+    file = data / "train.arrow"
+    content, index = bytearray(file.read_bytes()), open_dataset(data).columns("train").segments[0]
+    content[index.offsets["user_index"] + 4 * 1000 + 3] = 1  # 2^24 more
+    file.write_bytes(content)
+    code = (
+        "import data_pipeline.dataset\n"
+        "from data_pipeline.order import BatchOrder\n"
+        "from data_pipeline.windows import Sizes\n"
+        "data_pipeline.dataset.CHECKED_BYTES = 0\n"
+        f"BatchOrder.__init__.__defaults__ = (Sizes({permuted_rows}, 4, 512, 2),)\n"
+        "from launch.main import main\n"
+        f"main(['train', {str(data)!r}, '--workdir', {str(tmp_path / 'run')!r}])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    *_, last = done.stderr.splitlines()
+    assert done.returncode == 2, done.stderr
+    assert re.fullmatch(
+        rf"reeltrain: {file}: user_index must be within 0 and \d+, got 16777\d\d\d: the file was changed",
+        last,
+    )
