@@ -27,13 +27,23 @@ class Distinct:
 
 
 def drop_duplicates(
-    staging: Staging, labels: np.ndarray, rule: Literal["keep-last", "keep-first", "mean", "error"]
+    staging: Staging,
+    labels: np.ndarray,
+    rule: Literal["keep-last", "keep-first", "mean", "error"],
+    *,
+    num_train: int | None = None,
 ) -> Distinct:
     """Keeps one row of each (user, item) pair and labels the others `DROPPED`.
 
     The last is that of the highest timestamp, of those the last in the source; without timestamps the last in
     the source. With `mean` it gets the mean of all ratings. Where one of the rows has its part already, the
     row that stays takes it.
+
+    Of a predefined pair each part is dealt with by itself, and of a pair of user and item that both have the
+    training row is dropped: what is tested on is what the test file says.
+
+    Args:
+        num_train: of a predefined pair: the rows before this one are train, the others test.
 
     Raises:
         UserError: there is one, and `rule` is `error`.
@@ -44,7 +54,7 @@ def drop_duplicates(
     def search(group: tuple[int, int]) -> None:
         columns = _repeated(staging, group, names)
         if columns is not None:
-            found.append(_keep_one(columns, labels, rule, staging))
+            found.append(_keep_one(columns, labels, rule, staging, num_train))
 
     in_threads(search, staging.user_groups())
     if not found:
@@ -94,26 +104,40 @@ def _rows_in(values: np.ndarray, column: np.ndarray) -> np.ndarray:
     return rows[values[nearest] == column[rows]]
 
 
-def _keep_one(columns: dict[str, np.ndarray], labels: np.ndarray, rule: str, staging: Staging) -> Distinct:
-    begins = np.flatnonzero(np.diff(columns["pair"], prepend=columns["pair"][0]) != 0)
-    begins = np.concatenate([[0], begins])
-    counts = np.diff(np.append(begins, len(columns["pair"])))
-    rows = columns["row"]
+def _keep_one(
+    columns: dict[str, np.ndarray], labels: np.ndarray, rule: str, staging: Staging, num_train: int | None
+) -> Distinct:
+    """Deals with rows as `_repeated` gives them."""
+    rows, pair = columns["row"], columns["pair"]
+    begins = _begins(pair)
     if rule == "error":
         first = begins[np.argmin(np.minimum.reduceat(rows, begins))]
         user = staging.users.ids()[int(columns["user"][first])].as_py()
         item = staging.items.ids()[int(columns["item"][first])].as_py()
         raise UserError(
             "with data.duplicates=error a user rates an item once, "
-            f"got {counts[begins == first][0]} ratings of item {item!r} by user {user!r}"
+            f"got {np.count_nonzero(pair == pair[first])} ratings of item {item!r} by user {user!r}"
         )
+    if num_train is not None:
+        order = np.lexsort([rows >= num_train, pair])  # stable: within a part it stays from first to last
+        columns = {name: column[order] for name, column in columns.items()}
+        rows, pair = columns["row"], columns["pair"]
+        begins = _begins(pair, rows >= num_train)
+    counts = np.diff(np.append(begins, len(rows)))
     kept = rows[begins if rule == "keep-first" else begins + counts - 1]
     decided = np.minimum.reduceat(np.where(labels[rows] == UNDECIDED, DROPPED, labels[rows]), begins)
     stays = np.where(decided == DROPPED, UNDECIDED, decided).astype(np.uint8)
+    means = np.add.reduceat(columns["rating"].astype(np.float64), begins) / counts
+    # Of a pair in both parts the last is that of test.
+    is_last = np.append(pair[begins[1:]] != pair[begins[:-1]], True)
+    kept, stays, means = kept[is_last], stays[is_last], means[is_last]
     labels[rows] = DROPPED
     labels[kept] = stays
     num_dropped = len(rows) - len(kept)
-    if rule != "mean":
-        return Distinct(num_dropped)
-    means = np.add.reduceat(columns["rating"].astype(np.float64), begins) / counts
-    return Distinct(num_dropped, kept, means.astype(np.float32))
+    return Distinct(num_dropped, kept, means.astype(np.float32)) if rule == "mean" else Distinct(num_dropped)
+
+
+def _begins(*columns: np.ndarray) -> np.ndarray:
+    """Where runs of equal values begin in columns that are ordered by them."""
+    differ = [column[1:] != column[:-1] for column in columns]
+    return np.concatenate([[0], np.flatnonzero(np.logical_or.reduce(differ)) + 1])

@@ -63,7 +63,9 @@ def select_rows(
     if num_train is not None:
         labels[num_train:] = TEST
     say("looking for repeated ratings")
-    found = Distinct() if distinct else drop_duplicates(staging, labels, config.duplicates)
+    found = (
+        Distinct() if distinct else drop_duplicates(staging, labels, config.duplicates, num_train=num_train)
+    )
     num_rare = 0
     if config.min_user_ratings > 1 or config.min_item_ratings > 1:
         say("counting users' and items' ratings")

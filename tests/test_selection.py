@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from data_pipeline.errors import UserError
-from data_pipeline.labels import DROPPED
+from data_pipeline.labels import DROPPED, TEST, TRAIN
 from selections import config_of, parts_of, ratings_frames, select
 
 PAIR = ["user_id", "item_id"]
@@ -100,3 +100,35 @@ def test_rows_that_have_a_part_keep_it(frame):
     for row in np.flatnonzero(labels != DROPPED):
         pair = tuple(frame[PAIR].iloc[row].tolist())
         assert labels[row] == part_of.get(pair, labels[row])
+
+
+@pytest.mark.parametrize("rule", ["keep-last", "keep-first", "mean"])
+@given(frame=ratings_frames(distinct=False, max_rows=60), num_test=st.integers(2, 11))
+def test_the_parts_of_a_predefined_pair_are_dealt_with_by_themselves(rule, frame, num_test):
+    num_train = len(frame) - num_test
+    train, test = frame.iloc[:num_train], frame.iloc[num_train:]
+    tested = {tuple(pair) for pair in test[PAIR].to_numpy().tolist()}
+    of_train = [row for row in kept_rows(train, rule) if tuple(frame[PAIR].loc[row]) not in tested]
+    assume(of_train)
+    selection = select(
+        frame,
+        config_of(split="u1", validation_fraction=0.0, duplicates=rule),
+        num_train=num_train,
+    )
+    assert np.flatnonzero(selection.labels == TRAIN).tolist() == sorted(of_train)
+    assert np.flatnonzero(selection.labels == TEST).tolist() == sorted(kept_rows(test, rule))
+    assert selection.distinct.num_dropped == np.count_nonzero(selection.labels == DROPPED)
+    means = dict(zip(selection.distinct.mean_rows, selection.distinct.mean_ratings, strict=True))
+    if rule != "mean":
+        assert not means
+        return
+    for part in (train, test):
+        ratings = part.groupby(PAIR)["rating"].mean().astype(np.float32)
+        for row in part.index[selection.labels[part.index] != DROPPED]:
+            assert means.get(row, frame["rating"][row]) == ratings[tuple(frame[PAIR].loc[row])]
+
+
+def test_a_pair_in_both_parts_can_be_an_error():
+    frame = pd.DataFrame({"user_id": [1, 2, 3, 1], "item_id": [5, 5, 5, 5], "rating": [1.0, 2, 3, 4]})
+    with pytest.raises(UserError, match="got 2 ratings of item 5 by user 1"):
+        select(frame, config_of(split="u1", duplicates="error"), num_train=3)
