@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_pipeline.dataset import PreparedDataset, open_dataset
+from data_pipeline.dataset import OTHER_ITEMS, OTHER_USERS, PreparedDataset, open_dataset
 from data_pipeline.errors import UserError
 from data_pipeline.folder import replaced_folder
 from data_pipeline.labels import SPLITS
@@ -65,8 +65,8 @@ def append_ratings(source: RatingsSource, path: Path, *, quiet: bool = True) -> 
                     folder,
                     staging,
                     selection,
-                    _joined("user_id", dataset.users, source.users),
-                    _joined("item_id", dataset.items, source.items),
+                    _side("user_id", dataset.users, dataset.others(OTHER_USERS), source.users),
+                    _side("item_id", dataset.items, dataset.others(OTHER_ITEMS), source.items),
                     progress,
                     old=old,
                 )
@@ -134,16 +134,24 @@ def _same_columns(source: RatingsSource, dataset: PreparedDataset) -> RatingsSou
     )
 
 
-def _joined(key: str, old: pa.Table, new: pa.Table | None) -> pa.Table:
-    """What is known of old and new ids; of an id that both tables have, what the dataset has."""
-    if new is None:
-        return old
+def _side(key: str, told: pa.Table, others: pa.Table | None, new: pa.Table | None) -> pa.Table:
+    """What is known of old and new ids: what the dataset has, and where it has nothing what is new."""
+    table = told if others is None else _joined(key, told, others)
+    return table if new is None else _joined(key, table, new)
+
+
+def _joined(key: str, old: pa.Table, new: pa.Table) -> pa.Table:
+    """The rows of both; of an id that both have each value is the old one, or the new one for null."""
     if new[key].type != old[key].type:
         old = old.set_column(old.column_names.index(key), key, old[key].cast(pa.string()))
         new = new.set_column(new.column_names.index(key), key, new[key].cast(pa.string()))
-    known = pc.is_in(new[key], value_set=old[key].combine_chunks())
     try:
-        return pa.concat_tables([old, new.filter(pc.invert(known))], promote_options="permissive")
+        both = pa.concat_tables([old, new], promote_options="permissive").combine_chunks()
     except pa.ArrowException as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"side table of {key}: must fit the dataset's, got {reason}") from None
+    first, second = both.slice(0, len(old)), both.slice(len(old))
+    place = pc.index_in(first[key], value_set=second[key].combine_chunks())
+    filled = {n: pc.coalesce(first[n], second[n].take(place)) for n in both.column_names}
+    known = pc.is_in(second[key], value_set=first[key].combine_chunks())
+    return pa.concat_tables([pa.table(filled, schema=both.schema), second.filter(pc.invert(known))])

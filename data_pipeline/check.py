@@ -8,7 +8,14 @@ import numpy as np
 import pyarrow.compute as pc
 
 from data_pipeline.columns import SEGMENT_ROWS
-from data_pipeline.dataset import MANIFEST, PreparedDataset, check_files, open_dataset
+from data_pipeline.dataset import (
+    MANIFEST,
+    OTHER_ITEMS,
+    OTHER_USERS,
+    PreparedDataset,
+    check_files,
+    open_dataset,
+)
 from data_pipeline.errors import UserError
 from data_pipeline.labels import SPLITS
 from data_pipeline.vocabulary import UNKNOWN_INDEX, Vocabulary
@@ -26,7 +33,7 @@ def check_dataset(path: Path) -> PreparedDataset:
     dataset = open_dataset(path)
     files = dataset.manifest["files"]
     expected = {f"{stem}.arrow" for stem in (*SPLITS, "users", "items")}
-    if set(files) != expected:
+    if set(files) - {OTHER_USERS, OTHER_ITEMS} != expected:
         raise UserError(f"{path / MANIFEST}: must list {sorted(expected)}, got {sorted(files)}")
     check_files(path, files)
     sides = {"user": dataset.user_vocabulary, "item": dataset.item_vocabulary}

@@ -20,6 +20,8 @@ from data_pipeline.vocabulary import Vocabulary
 
 FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
+# Files that there may be.
+OTHER_USERS, OTHER_ITEMS = "other_users.arrow", "other_items.arrow"
 _KEYS = (
     *("name", "fingerprint", "settings", "splits", "files", "rating_scale", "source_fingerprint"),
     *("rows", "users", "items", "sparsity", "cold", "rmse_floor", "source_files", "appended"),
@@ -69,6 +71,10 @@ class PreparedDataset:
     def items(self) -> pa.Table:
         """Row i describes the item of index i + 1: `item_id`, `title` (null where unknown) and more."""
         return _read_table(self.path / "items.arrow")
+
+    def others(self, name: str) -> pa.Table | None:
+        """What side tables told of ids that no training row has (`OTHER_USERS`, `OTHER_ITEMS`)."""
+        return _read_table(self.path / name) if name in self.manifest["files"] else None
 
     @cached_property
     def user_vocabulary(self) -> Vocabulary:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_pipeline.arrow_file import ArrowFile, write_table
+from data_pipeline.dataset import OTHER_ITEMS, OTHER_USERS
 from data_pipeline.labels import SPLITS, TEST, TRAIN
 from data_pipeline.selection import Selection
 from data_pipeline.staging import NUM_THREADS, Staging
@@ -119,7 +120,11 @@ def write_parts(
 def write_sides(
     folder: Path, users: Side, items: Side, user_table: pa.Table | None, item_table: pa.Table | None
 ) -> dict[str, Any]:
-    """Writes users and items; returns what the manifest says of the files."""
+    """Writes users and items; returns what the manifest says of the files.
+
+    What the side tables tell of ids that no training row has goes to files of its own, if there is any:
+    ratings that are appended later may have these ids.
+    """
     tables = {
         "users.arrow": _side_table("user_id", users.vocabulary, user_table),
         "items.arrow": _side_table("item_id", items.vocabulary, item_table),
@@ -127,6 +132,14 @@ def write_sides(
     if "title" not in tables["items.arrow"].column_names:
         nulls = pa.nulls(len(items.vocabulary.ids), pa.string())
         tables["items.arrow"] = tables["items.arrow"].append_column("title", nulls)
+    for name, key, side, table in (
+        (OTHER_USERS, "user_id", users, user_table),
+        (OTHER_ITEMS, "item_id", items, item_table),
+    ):
+        if table is not None:
+            others = table.filter(pa.array(side.vocabulary.index(table[key]) == UNKNOWN_INDEX))
+            if len(others):
+                tables[name] = others
     return {name: write_table(folder / name, table) for name, table in tables.items()}
 
 

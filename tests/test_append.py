@@ -6,6 +6,8 @@ import sys
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sklearn.model_selection import train_test_split
 
@@ -146,6 +148,33 @@ def test_several_appends_and_side_tables(tmp_path):
     titles = dict(zip(dataset.items["item_id"].to_pylist(), dataset.items["title"].to_pylist(), strict=True))
     assert titles[12] == "one 12"
     assert titles[45] == "two 45"
+
+
+def test_side_features_wait_for_ids_that_come_later_and_fill_what_was_null(tmp_path):
+    table = {"item_id": [*range(30), 45], "title": ["", *(f"one {i}" for i in range(1, 30)), "one 45"]}
+    frame = pd.DataFrame(table | {"tags": ["a|b"] * 31, "year": [None] * 10 + [1990] * 21})
+    frame.loc[:9, "tags"] = ""
+    pq.write_table(pa.Table.from_pandas(frame.replace({"title": {"": None}})), tmp_path / "one.parquet")
+    frame = pd.DataFrame({"item_id": range(48), "title": [f"two {i}" for i in range(48)], "year": 2000.5})
+    frame.to_csv(tmp_path / "two.csv", index=False)
+    config = DataConfig(items=str(tmp_path / "one.parquet"))
+    prepare_dataset(open_source(OLD, config), config, tmp_path / "data")
+    first = append(NEW, tmp_path / "data")
+    check_dataset(first.path)
+    told = first.items.to_pandas().set_index("item_id")
+    assert told.loc[45, "title"] == "one 45"
+    assert told["title"].isna().sum() == 1 + len(set(range(30, 50)) - {45})
+    more = ratings(range(100, 140), range(30), 5, seed=3)
+    config = DataConfig(items=str(tmp_path / "two.csv"))
+    second = append_ratings(open_source(more, config), tmp_path / "data")
+    check_dataset(second.path)
+    told = second.items.to_pandas().set_index("item_id")
+    assert told["title"].dropna().to_dict() == {
+        item: f"{'one' if item in range(1, 30) or item == 45 else 'two'} {item}" for item in range(48)
+    }
+    assert told["year"][5] == 2000.5
+    assert told["year"][12] == 1990
+    assert list(told["tags"][12]) == ["a", "b"]
 
 
 @pytest.mark.parametrize("split", ["per-user", "leave-last-out", "time", "k-fold"])
