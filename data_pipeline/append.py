@@ -26,22 +26,26 @@ def append_ratings(source: RatingsSource, path: Path, *, quiet: bool = True) -> 
     """Adds ratings to the prepared dataset in the folder `path`, which is replaced whole or left alone.
 
     Rows that are there stay in their part: what was tested on is never trained on. The new rows are split
-    among themselves by the dataset's own rule and seed; with a predefined pair all of them are for training.
+    among themselves by the dataset's own rule and seed, shares rounded down, so that of one new row none is
+    test; with a predefined pair all of them are for training.
     Ids that have an index keep it, new ids of training rows get the next ones, sorted. A new rating of a pair
     that is there takes part in `data.duplicates` with the stored one, and if it stays, it takes that one's
-    part. A k-core drops new rows only. The rows are stored in a random order anew.
+    part; a `mean` is that of the stored rating, itself maybe a mean, and the new ones, weighted alike. A
+    k-core drops new rows only. The rows are stored in a random order anew.
 
     Raises:
         UserError: no dataset there, or ratings that do not fit it.
         OSError: the disk is full, in words.
     """
-    dataset = open_dataset(path)
     if source.test is not None:
         raise UserError(f"{path}: takes ratings of one part, got a predefined pair of two")
-    config = dataset.settings
+    open_dataset(path)
     progress = PrepareProgress(quiet=quiet)
     try:
         with replaced_folder(path) as folder, ThreadPoolExecutor(1, "fingerprint") as thread:
+            # Only now: another process may have replaced it before this one had the lock.
+            dataset = open_dataset(path)
+            config = dataset.settings
             fingerprint = thread.submit(lambda: source.fingerprint)
             users, items = dataset.user_vocabulary.ids, dataset.item_vocabulary.ids
             staging = open_staging(folder, seed=config.split_seed, users=users, items=items)

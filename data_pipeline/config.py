@@ -24,7 +24,9 @@ class DataConfig:
         bad_rows: `error` ends with the first bad row, `drop` goes on without it, counts and reports it.
         users, items: files of side features, one row an id.
         duplicates: which of several ratings of one (user, item) stays; the last is that of the highest
-            timestamp, without timestamps that of the last row.
+            timestamp, without timestamps that of the last row. `mean` gives the last one the mean of the
+            ratings, not weighted; of ratings that are appended later that is a mean of the stored one and
+            the new ones.
         min_user_ratings, min_item_ratings: k-core: users and items with fewer ratings are dropped until
             none has fewer; 0 = all stay.
         split: one of `SPLIT_NAMES`, or the name of a predefined pair in the folder (`u1` for u1.base and

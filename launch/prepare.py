@@ -41,7 +41,8 @@ _READING = {
     "--duplicates": (
         "duplicates",
         _choice("duplicates"),
-        "Which of several ratings of one user and item stays.  [default: keep-last]",
+        "Which of several ratings of one user and item stays; mean does not look at weights, and with "
+        "--append it is the mean of the stored rating and the new ones.  [default: keep-last]",
     ),
 }
 
@@ -116,8 +117,9 @@ def prepare(
 
 # Of the manifest, as it is.
 _SHOWN = (
-    *("rows", "dropped_rows", "dropped_duplicates", "dropped_rare", "users", "items", "sparsity"),
-    *("splits", "cold", "rating_scale", "rmse_floor", "fingerprint"),
+    *("rows", "dropped_rows", "first_dropped", "dropped_duplicates", "dropped_rare"),
+    *("users", "items", "sparsity", "splits", "cold", "rating_scale", "rmse_floor", "fingerprint"),
+    "appended",
 )
 # Settings of reading alone: another value for what is appended changes nothing of what is there.
 _OF_READING = ("format", "columns", "bad_rows", "users", "items")
@@ -173,14 +175,9 @@ def _told(dataset: PreparedDataset) -> str:
         f"{manifest['rows']:,} ratings, {manifest['users']:,} users, {manifest['items']:,} items, "
         f"sparsity {manifest['sparsity']:.2%}: {splits}"
     ]
-    dropped = {
-        "bad rows": manifest["dropped_rows"],
-        "repeated ratings": manifest["dropped_duplicates"],
-        "of users or items with few ratings": manifest["dropped_rare"],
-    }
-    if any(dropped.values()):
-        lines.append("dropped: " + ", ".join(f"{rows:,} {what}" for what, rows in dropped.items() if rows))
-    lines += [f"  {line}" for line in manifest["first_dropped"]]
+    lines += _dropped(manifest, "")
+    for new in manifest["appended"][-1:]:
+        lines += _dropped(new, f"of {new['rows_read']:,} appended ratings ")
     for split, cold in manifest["cold"].items():
         if cold["rows"]:
             lines.append(
@@ -190,3 +187,14 @@ def _told(dataset: PreparedDataset) -> str:
     if manifest["rmse_floor"] is not None:
         lines.append(f"planted noise: no model can reach a test RMSE much below {manifest['rmse_floor']:.4f}")
     return "\n".join([*lines, f"prepared dataset: {dataset.path}"])
+
+
+def _dropped(counts: dict[str, Any], of: str) -> list[str]:
+    """How many rows are not there and why, and the names of the first bad ones."""
+    dropped = {
+        "bad rows": counts["dropped_rows"],
+        "repeated ratings": counts["dropped_duplicates"],
+        "of users or items with few ratings": counts["dropped_rare"],
+    }
+    told = ", ".join(f"{rows:,} {what}" for what, rows in dropped.items() if rows)
+    return [f"{of}dropped: {told}"] * bool(told) + [f"  {line}" for line in counts["first_dropped"]]

@@ -1,5 +1,7 @@
 """Ratings added to a prepared dataset: old indices and parts stay, duplicates are one, all or nothing."""
 
+import contextlib
+import json
 import shutil
 import subprocess
 import sys
@@ -248,3 +250,40 @@ def test_an_append_killed_at_any_moment_leaves_the_old_dataset_or_the_new(tmp_pa
     subprocess.run(command, capture_output=True, timeout=60, check=True)
     assert check_dataset(old.path).manifest["rows"] == 250_000
     assert not list(tmp_path.glob(".*"))
+
+
+def test_dropped_rows_of_an_append_are_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    OLD.assign(rating=OLD["rating"].astype(str).where(OLD.index != 7, "bad")).to_csv("old.csv", index=False)
+    NEW.assign(rating=NEW["rating"].astype(str).where(NEW.index != 20, "worse")).to_csv(
+        "new.csv", index=False
+    )
+    main(["prepare", "old.csv", "--out", "data", "--bad-rows", "drop"])
+    capsys.readouterr()
+    main(["prepare", "new.csv", "--append", "data", "--bad-rows", "drop"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:3] == ["dropped: 2 bad rows", f"  old.csv:9: {lines[2].partition(': ')[2]}"]
+    assert lines[3] == "of 299 appended ratings dropped: 1 bad rows"
+    assert lines[4].startswith("  new.csv:22: rating must be a finite number, got 'worse'")
+    main(["prepare", "new.csv", "--append", "data", "--bad-rows", "drop", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert told["first_dropped"] == [lines[2].strip()]
+    assert [new["first_dropped"] for new in told["appended"]] == [[lines[4].strip()]] * 2
+    assert told["appended"][1]["dropped_duplicates"] == 299
+
+
+def test_what_another_process_appended_meanwhile_stays(tmp_path, monkeypatch):
+    prepare(OLD, tmp_path / "data")
+    locked = append_module.replaced_folder
+
+    @contextlib.contextmanager
+    def after_another(path):
+        monkeypatch.setattr(append_module, "replaced_folder", locked)
+        append(NEW, path)  # as if it had had the lock until now
+        with locked(path) as folder:
+            yield folder
+
+    monkeypatch.setattr(append_module, "replaced_folder", after_another)
+    dataset = append(ratings(range(300, 320), range(30), 100, seed=3), tmp_path / "data")
+    assert dataset.manifest["rows"] == 1000
+    assert [new["rows_read"] for new in dataset.manifest["appended"]] == [300, 100]
