@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from data_pipeline.config import DataConfig
 from data_pipeline.core import drop_rare
 from data_pipeline.duplicates import Distinct, drop_duplicates
 from data_pipeline.labels import DROPPED, TEST, TRAIN, UNDECIDED, VALIDATION
-from data_pipeline.split import split_rows
+from data_pipeline.split import round_down, split_rows
 from data_pipeline.staging import Staging
 
 
@@ -77,7 +78,7 @@ def select_rows(
             num_fixed=num_old,
         )
     say("splitting")
-    split_rows(staging, labels, config)
+    split_rows(staging, labels, config, rounding=math.ceil if old_labels is None else round_down)
     assert not (labels == UNDECIDED).any()
     assert labels.max(initial=0) in (TRAIN, VALIDATION, TEST, DROPPED)
     return Selection(labels=labels, distinct=found, num_rare=num_rare)

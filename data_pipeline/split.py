@@ -50,18 +50,34 @@ def check_split(config: DataConfig) -> None:
         )
 
 
-def split_rows(staging: Staging, labels: np.ndarray, config: DataConfig) -> None:
+# How a share of rows becomes a number of rows.
+Rounding = Callable[[float], int]
+
+
+def round_down(share: float) -> int:
+    """The number of rows for appended ones, so that a single one is for training.
+
+    >>> round_down(0.29 * 100), round_down(0.2)
+    (29, 0)
+    """
+    return math.floor(share + 1e-6)
+
+
+def split_rows(
+    staging: Staging, labels: np.ndarray, config: DataConfig, *, rounding: Rounding = math.ceil
+) -> None:
     """Labels all `UNDECIDED` rows `TRAIN`, `VALIDATION` or `TEST`; a pure function of the rows and the seed.
 
     Args:
         labels: uint8 [rows], by row number, changed in place.
+        rounding: of shares of all rows; those of a user are rounded half up.
 
     Raises:
         UserError: no row is left for train or for test.
     """
     check_split(config)
     rule = _RULES.get(config.split, _split_predefined)
-    rule(staging, labels, config)
+    rule(staging, labels, config, rounding)
     num_rows = int(np.count_nonzero(labels != DROPPED))
     num_train, num_test = np.count_nonzero(labels == TRAIN), np.count_nonzero(labels == TEST)
     if not num_train and (labels == VALIDATION).any():
@@ -79,7 +95,12 @@ def split_rows(staging: Staging, labels: np.ndarray, config: DataConfig) -> None
 
 
 def random_labels(
-    num_rows: int, *, test_fraction: float, validation_fraction: float, seed: int
+    num_rows: int,
+    *,
+    test_fraction: float,
+    validation_fraction: float,
+    seed: int,
+    rounding: Rounding = math.ceil,
 ) -> np.ndarray:
     """Labels (uint8) of a random split: as sets, scikit-learn's `train_test_split(random_state=seed)`, twice.
 
@@ -88,31 +109,42 @@ def random_labels(
     """
     labels = np.full(num_rows, TRAIN, np.uint8)
     order = _permutation(num_rows, seed)
-    num_test = math.ceil(test_fraction * num_rows)
+    num_test = rounding(test_fraction * num_rows)
     labels[order[:num_test]] = TEST
-    _cut_validation(labels, order[num_test:], fraction=validation_fraction, seed=seed)
+    _cut_validation(labels, order[num_test:], validation_fraction, seed, rounding)
     return labels
 
 
-def fold_labels(num_rows: int, *, folds: int, fold: int, validation_fraction: float, seed: int) -> np.ndarray:
+def fold_labels(
+    num_rows: int,
+    *,
+    folds: int,
+    fold: int,
+    validation_fraction: float,
+    seed: int,
+    rounding: Rounding = math.ceil,
+) -> np.ndarray:
     """Labels (uint8) of one of several folds: scikit-learn's `KFold(folds, shuffle=True, random_state=seed)`.
 
     Validation is `train_test_split` of the training rows as `KFold` gives them, in ascending order.
     """
     labels = np.full(num_rows, TRAIN, np.uint8)
-    # The first num_rows % folds folds have one row more.
-    bounds = [num * (num_rows // folds) + min(num, num_rows % folds) for num in (fold, fold + 1)]
+    # The first num_rows % folds folds have one row more, where shares are not rounded down.
+    more = num_rows % folds if rounding is math.ceil else 0
+    bounds = [num * (num_rows // folds) + min(num, more) for num in (fold, fold + 1)]
     labels[_permutation(num_rows, seed)[bounds[0] : bounds[1]]] = TEST
     rest = np.flatnonzero(labels == TRAIN).astype(np.int32)
-    _cut_validation(labels, rest, fraction=validation_fraction, seed=seed)
+    _cut_validation(labels, rest, validation_fraction, seed, rounding)
     return labels
 
 
-def _cut_validation(labels: np.ndarray, train: np.ndarray, *, fraction: float, seed: int) -> None:
+def _cut_validation(
+    labels: np.ndarray, train: np.ndarray, fraction: float, seed: int, rounding: Rounding
+) -> None:
     """Labels a random fraction of `train` (row numbers, in the order that is permuted) `VALIDATION`."""
     if fraction:
         order = _permutation(len(train), seed)
-        labels[train[order[: math.ceil(fraction * len(train))]]] = VALIDATION
+        labels[train[order[: rounding(fraction * len(train))]]] = VALIDATION
 
 
 def _permutation(num_rows: int, seed: int) -> np.ndarray:
@@ -122,17 +154,18 @@ def _permutation(num_rows: int, seed: int) -> np.ndarray:
     return order
 
 
-def _split_random(_staging: Staging, labels: np.ndarray, config: DataConfig) -> None:
+def _split_random(_staging: Staging, labels: np.ndarray, config: DataConfig, rounding: Rounding) -> None:
     undecided = labels == UNDECIDED
     labels[undecided] = random_labels(
         int(np.count_nonzero(undecided)),
         test_fraction=config.test_fraction,
         validation_fraction=config.validation_fraction,
         seed=config.split_seed,
+        rounding=rounding,
     )
 
 
-def _split_k_fold(_staging: Staging, labels: np.ndarray, config: DataConfig) -> None:
+def _split_k_fold(_staging: Staging, labels: np.ndarray, config: DataConfig, rounding: Rounding) -> None:
     undecided = labels == UNDECIDED
     labels[undecided] = fold_labels(
         int(np.count_nonzero(undecided)),
@@ -140,19 +173,20 @@ def _split_k_fold(_staging: Staging, labels: np.ndarray, config: DataConfig) -> 
         fold=config.fold,
         validation_fraction=config.validation_fraction,
         seed=config.split_seed,
+        rounding=rounding,
     )
 
 
-def _split_predefined(_staging: Staging, labels: np.ndarray, config: DataConfig) -> None:
+def _split_predefined(_staging: Staging, labels: np.ndarray, config: DataConfig, rounding: Rounding) -> None:
     """What is not in the pair's test file is train."""
     undecided = labels == UNDECIDED
     train = np.zeros(int(np.count_nonzero(undecided)), np.uint8)
     rows = np.arange(len(train), dtype=np.int32)
-    _cut_validation(train, rows, fraction=config.validation_fraction, seed=config.split_seed)
+    _cut_validation(train, rows, config.validation_fraction, config.split_seed, rounding)
     labels[undecided] = train
 
 
-def _split_per_user(staging: Staging, labels: np.ndarray, config: DataConfig) -> None:
+def _split_per_user(staging: Staging, labels: np.ndarray, config: DataConfig, _rounding: Rounding) -> None:
     """Of a user's n rows n x fraction, rounded half up, are test, never all; so is validation of the rest.
 
     Which ones: those with the lowest keys of the seed.
@@ -175,7 +209,9 @@ def _split_per_user(staging: Staging, labels: np.ndarray, config: DataConfig) ->
     in_threads(cut, staging.user_groups())
 
 
-def _split_leave_last_out(staging: Staging, labels: np.ndarray, config: DataConfig) -> None:
+def _split_leave_last_out(
+    staging: Staging, labels: np.ndarray, config: DataConfig, _rounding: Rounding
+) -> None:
     """A user's last row is test, the one before it validation, where a row is left to train on."""
     names = ["row", "user"] + (["timestamp"] if "timestamp" in staging.names else [])
 
@@ -193,23 +229,24 @@ def _split_leave_last_out(staging: Staging, labels: np.ndarray, config: DataConf
     in_threads(cut, staging.user_groups())
 
 
-def _split_time(staging: Staging, labels: np.ndarray, config: DataConfig) -> None:
+def _split_time(staging: Staging, labels: np.ndarray, config: DataConfig, rounding: Rounding) -> None:
     """The latest rows are test, the latest of the others validation; in one second, by row."""
     if "timestamp" not in staging.names:
         raise UserError("data.split time needs a timestamp column, got ratings without one")
     num_rows = int(np.count_nonzero(labels == UNDECIDED))
     if not num_rows:
         return
-    num_test = math.ceil(config.test_fraction * num_rows)
-    num_validation = math.ceil(config.validation_fraction * (num_rows - num_test))
+    num_test = rounding(config.test_fraction * num_rows)
+    num_validation = rounding(config.validation_fraction * (num_rows - num_test))
     times = np.empty(num_rows, np.int64)
     filled = 0
     for chunk in staging.chunks(["row", "timestamp"]):
         found = chunk["timestamp"][labels[chunk["row"]] == UNDECIDED]
         times[filled : filled + len(found)] = found
         filled += len(found)
-    bounds = {num_rows - num_test, num_rows - num_test - num_validation}
-    times.partition(sorted(bound for bound in bounds if bound < num_rows))
+    bounds = {num_rows - num_test, num_rows - num_test - num_validation} - {num_rows}
+    if bounds:
+        times.partition(sorted(bounds))
     for label, number in ((TEST, num_test), (VALIDATION, num_validation)):
         if number:
             # What is later has been taken already, so the boundary is the same among all and among the rest.
@@ -247,7 +284,7 @@ def _sizes_and_places(user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(sizes, sizes), np.arange(len(user)) - np.repeat(begins, sizes)
 
 
-_RULES: dict[str, Callable[[Staging, np.ndarray, DataConfig], None]] = {
+_RULES: dict[str, Callable[[Staging, np.ndarray, DataConfig, Rounding], None]] = {
     "random": _split_random,
     "per-user": _split_per_user,
     "leave-last-out": _split_leave_last_out,

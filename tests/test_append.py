@@ -179,6 +179,16 @@ def test_side_features_wait_for_ids_that_come_later_and_fill_what_was_null(tmp_p
     assert list(told["tags"][12]) == ["a", "b"]
 
 
+@pytest.mark.parametrize("split", ["random", "per-user", "leave-last-out", "time", "k-fold"])
+def test_one_new_row_is_trained_on(tmp_path, split):
+    old = prepare(OLD, tmp_path / "data", split=split)
+    dataset = append(NEW.iloc[:1], old.path)
+    assert dataset.manifest["splits"] == {
+        **old.manifest["splits"],
+        "train": old.manifest["splits"]["train"] + 1,
+    }
+
+
 @pytest.mark.parametrize("split", ["per-user", "leave-last-out", "time", "k-fold"])
 def test_every_split_takes_more(tmp_path, split):
     old = prepare(OLD, tmp_path / "data", split=split)
