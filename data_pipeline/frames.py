@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_pipeline.header import ColumnChoice
+from data_pipeline.ids import ids
 from data_pipeline.parquet import ROWS_PER_BATCH, typed_part
 from data_pipeline.parts import Part
 
@@ -31,9 +33,14 @@ def frame_columns(frame: pd.DataFrame, choice: ColumnChoice, *, name: str) -> di
 
 
 def ids_as_text(column: pd.Series) -> pa.Array:
-    """Ids or other values as a CSV of the frame would hold them; null where one is missing."""
+    """Ids or other values as a CSV of the frame would hold them, 7.0 as 7; null where one is missing."""
     try:
-        return pc.cast(pa.array(column, from_pandas=True), pa.string())
+        array = pa.array(column, from_pandas=True)
+        if pa.types.is_floating(array.type):
+            integers, bad = ids(array)
+            if bad is None or array.null_count == np.count_nonzero(bad):
+                array = pc.if_else(array.is_valid(), integers, None)
+        return pc.cast(array, pa.string())
     except (pa.ArrowException, OverflowError):  # ids of mixed types, or of none that Arrow has
         return pa.array(column.map(str, na_action="ignore"), pa.string(), from_pandas=True)
 

@@ -19,6 +19,9 @@ _DIGITS = re.compile(r"0|-?[1-9][0-9]*")
 def ids(column: pa.Array) -> Typed:
     """int64 where every id is written as an integer is ('7', not '07' or ' 7'), else strings.
 
+    Floating-point numbers, as DataFrames have ids where one is missing, must be whole and small enough to be
+    exact; they are the integers that they mean.
+
     >>> ids(pa.array(["7", "-8"]))[0].to_pylist(), ids(pa.array(["7", "08"]))[0].to_pylist()
     ([7, -8], ['7', '08'])
     """
@@ -30,7 +33,7 @@ def ids(column: pa.Array) -> Typed:
             return pc.cast(values, pa.int64()), bad
         return pc.cast(values, pa.string()), bad
     if pa.types.is_floating(kind):
-        column = pc.if_else(pc.is_finite(column), column, None)
+        return _whole_numbers(column)
     if not pa.types.is_string(kind):
         column = _as_text(column)
     text, bad = pc.fill_null(column, ""), nulls(column)
@@ -65,6 +68,18 @@ def plain_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 def nulls(column: pa.Array) -> np.ndarray | None:
     return column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
+
+
+def _whole_numbers(column: pa.Array) -> Typed:
+    values = pc.fill_null(column, np.nan).to_numpy(zero_copy_only=False)
+    good = np.abs(values) < exact_limit(column.type)  # NaN is not
+    good &= values == np.floor(values)
+    return pa.array(np.where(good, values, 0).astype(np.int64)), None if good.all() else ~good
+
+
+def exact_limit(kind: pa.DataType) -> int:
+    """Whole numbers below this, and above minus this, are told apart by a floating-point type."""
+    return 2 ** (np.finfo(kind.to_pandas_dtype()).nmant + 1)
 
 
 def _as_text(column: pa.Array) -> pa.Array:

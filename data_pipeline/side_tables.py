@@ -17,7 +17,7 @@ from data_pipeline.ids import ids, plain_array
 from data_pipeline.lines import Dialect, Line
 from data_pipeline.parquet import read_parquet_table
 from data_pipeline.text_file import TextFile, read_header
-from data_pipeline.values import numbers
+from data_pipeline.values import numbers, row_fault
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,13 @@ def read_side_file(side: SideFile, choice: ColumnChoice) -> pa.Table:
         raw, name_row = _text_columns(side)
     key = _key_column(list(raw), side, choice)
     try:
-        id_values, bad = ids(_one_array(raw.pop(key)))
+        raw_ids = _one_array(raw.pop(key))
+        id_values, bad = ids(raw_ids)
     except TypeError as error:
         raise UserError(f"{side.path}: {side.key} cannot be of the type {error}") from None
     if bad is not None:
-        raise UserError(f"{name_row(int(np.flatnonzero(bad)[0]))}: {side.key} must not be empty")
+        row = int(np.flatnonzero(bad)[0])
+        raise UserError(f"{name_row(row)}: {row_fault({side.key: raw_ids.slice(row, 1)})}")
     _refuse_twice(id_values, side, name_row)
     kinds = dict(side.kinds)
     columns = {side.key: id_values}

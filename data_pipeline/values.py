@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_pipeline.errors import shown
-from data_pipeline.ids import Typed, ids, nulls, plain_array
+from data_pipeline.ids import Typed, exact_limit, ids, nulls, plain_array
 
 _RULES = {
     "user_id": "must not be empty",
@@ -59,8 +59,15 @@ def typed(columns: Mapping[str, pa.Array]) -> tuple[pa.RecordBatch, np.ndarray |
 def row_fault(columns: Mapping[str, pa.Array]) -> str | None:
     """The rule that one row, in columns of length 1, breaks, and the value; None where it breaks none."""
     for name, column in columns.items():
-        if _CONVERTERS[name](plain_array(column))[1] is not None:
-            return f"{name} {_RULES[name]}, got {shown(plain_array(column)[0].as_py())}"
+        plain = plain_array(column)
+        if _CONVERTERS[name](plain)[1] is not None:
+            value = plain[0].as_py()
+            rule = _RULES[name]
+            if name in ("user_id", "item_id") and isinstance(value, float) and not math.isnan(value):
+                rule = (
+                    f"must be whole and below {exact_limit(plain.type)} where it is a floating-point number"
+                )
+            return f"{name} {rule}, got {shown(value)}"
     return None
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
+from data_pipeline.frames import ids_as_text
 from data_pipeline.source import open_source
 from reading import read_data
 
@@ -17,6 +18,7 @@ def frame_table(frame, **settings):
     return read_data(frame, **settings)[0]
 
 
+FLOAT_RULE = "must be whole and below 9007199254740992 where it is a floating-point number"
 FRAME = pd.DataFrame({"user_id": [3, 1, 3], "item_id": [10, 20, 30], "rating": [1.0, 2.5, 5.0]})
 
 
@@ -26,6 +28,14 @@ FRAME = pd.DataFrame({"user_id": [3, 1, 3], "item_id": [10, 20, 30], "rating": [
 def test_a_frame_with_integer_ids_of_any_type_gives_integers(column_type):
     table = frame_table(FRAME.astype({"user_id": column_type}))
     assert table.to_pydict() == FRAME.to_dict("list")
+    assert table["user_id"].type == pa.int64()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "Float64", "double[pyarrow]"])
+def test_large_whole_floats_are_the_integers_that_they_mean(dtype):
+    large = 2**24 - 1 if dtype == "float32" else 10**15 + 1
+    table = frame_table(FRAME.assign(user_id=pd.Series([large, 3, -large], dtype=dtype)))
+    assert table["user_id"].to_pylist() == [large, 3, -large]
     assert table["user_id"].type == pa.int64()
 
 
@@ -54,6 +64,9 @@ def test_a_frame_and_its_csv_hold_the_same_ratings(tmp_path):
         ("rating", [1.0, 2.0, np.inf], "frame: row 2: rating must be a finite number, got inf"),
         ("rating", ["1", "good", "5"], "frame: row 1: rating must be a finite number, got 'good'"),
         ("user_id", [1.0, np.nan, 3.0], "frame: row 1: user_id must not be empty, got None"),
+        ("user_id", [1.0, 2.5, 3.0], f"frame: row 1: user_id {FLOAT_RULE}, got 2.5"),
+        ("user_id", [1.0, 2.0, 2.0**53], f"frame: row 2: user_id {FLOAT_RULE}, got 9007199254740992.0"),
+        ("item_id", [-np.inf, 2, 3], f"frame: row 0: item_id {FLOAT_RULE}, got -inf"),
         ("user_id", ["a", "b", None], "frame: row 2: user_id must not be empty, got None"),
         ("user_id", [7, None, "b"], "frame: row 1: user_id must not be empty, got None"),
         ("weight", [1, -1, 0], "frame: row 1: weight must be a finite number of at least 0, got -1"),
@@ -88,3 +101,8 @@ def test_a_frame_has_another_fingerprint_with_any_value_or_order_changed():
         FRAME.astype({"user_id": str}).assign(user_id="x"),
     ]
     assert all(open_source(other, DataConfig()).fingerprint != fingerprint for other in others)
+
+
+def test_ids_to_predict_are_read_as_those_of_ratings():
+    assert ids_as_text(pd.Series([5.0, np.nan, 1e15 + 1])).to_pylist() == ["5", None, "1000000000000001"]
+    assert ids_as_text(pd.Series([5.0, 2.5])).to_pylist() == ["5", "2.5"]
