@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import pyarrow.compute as pc
 
 from data_pipeline.dataset import OTHER_ITEMS, OTHER_USERS, PreparedDataset, open_dataset
 from data_pipeline.errors import UserError
+from data_pipeline.fingerprint import computed_beside
 from data_pipeline.folder import replaced_folder
 from data_pipeline.labels import SPLITS
 from data_pipeline.prepare import Old, close_staging, open_staging, stage, write_files, write_manifest
@@ -42,11 +42,10 @@ def append_ratings(source: RatingsSource, path: Path, *, quiet: bool = True) -> 
     open_dataset(path)
     progress = PrepareProgress(quiet=quiet)
     try:
-        with replaced_folder(path) as folder, ThreadPoolExecutor(1, "fingerprint") as thread:
+        with replaced_folder(path) as folder, computed_beside(lambda: source.fingerprint) as fingerprint:
             # Only now: another process may have replaced it before this one had the lock.
             dataset = open_dataset(path)
             config = dataset.settings
-            fingerprint = thread.submit(lambda: source.fingerprint)
             users, items = dataset.user_vocabulary.ids, dataset.item_vocabulary.ids
             staging = open_staging(folder, seed=config.split_seed, users=users, items=items)
             try:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -13,10 +12,11 @@ import pyarrow as pa
 
 from data_pipeline.errors import UserError
 from data_pipeline.report import ReadReport
+from data_pipeline.threads import in_order, num_cores
 
 # So many dropped rows are named in a report.
 NUM_NAMED = 5
-_NUM_THREADS = min(len(os.sched_getaffinity(0)), 8)
+_NUM_THREADS = min(num_cores(), 8)
 
 
 @dataclass(frozen=True)
@@ -64,20 +64,9 @@ def good_rows(
         raise UserError(f"{name}: a ratings file needs rows, got none{dropped}")
 
 
-def in_order(tasks: Iterable[Callable[[], Part]]) -> Iterator[Part]:
+def parsed(tasks: Iterable[Callable[[], Part]]) -> Iterator[Part]:
     """Does the tasks in threads, a few ahead of what was asked for, so that memory stays bounded."""
-    threads = _threads(os.getpid())
-    waiting: deque[Future[Part]] = deque()
-    try:
-        for task in tasks:
-            waiting.append(threads.submit(task))
-            if len(waiting) > _NUM_THREADS:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
+    return in_order(tasks, _threads(os.getpid()), ahead=_NUM_THREADS)
 
 
 @cache

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pyarrow as pa
 
 from data_pipeline.config import DataConfig
 from data_pipeline.dataset import FORMAT_VERSION, MANIFEST, PreparedDataset, manifest_checksum, open_dataset
+from data_pipeline.fingerprint import computed_beside
 from data_pipeline.folder import new_folder
 from data_pipeline.labels import DROPPED
 from data_pipeline.prepare_progress import PrepareProgress
@@ -56,8 +56,10 @@ def prepare_dataset(
     check_split(config)
     progress = PrepareProgress(quiet=quiet)
     try:
-        with new_folder(out, last=MANIFEST) as folder, ThreadPoolExecutor(1, "fingerprint") as thread:
-            fingerprint = thread.submit(lambda: source.fingerprint)
+        with (
+            new_folder(out, last=MANIFEST) as folder,
+            computed_beside(lambda: source.fingerprint) as fingerprint,
+        ):
             staging = open_staging(folder, seed=config.split_seed)
             try:
                 report = ReadReport()

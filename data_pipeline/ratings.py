@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 if TYPE_CHECKING:
     from data_pipeline.source import RatingsSource
@@ -48,30 +47,4 @@ def source_of(ratings: Ratings) -> RatingsSource:
         users=ratings.users,
         items=ratings.items,
         rmse_floor=ratings.rmse_floor,
-    )
-
-
-def read_all(source: RatingsSource) -> Ratings:
-    """All ratings of a source (of its training part, where it has two)."""
-    from data_pipeline.source import ReadReport
-
-    table = one_table(list(source.batches(ReadReport())))
-    return Ratings(table, source.name, source.fingerprint, source.users, source.items, source.rmse_floor)
-
-
-def one_table(batches: list[pa.RecordBatch]) -> pa.Table:
-    """The batches below each other; ids that one of them has as strings are strings."""
-    schema = batches[0].schema
-    for batch in batches:
-        for position, column in enumerate(batch.schema):
-            if column.name in ("user_id", "item_id") and pa.types.is_string(column.type):
-                schema = schema.set(position, column)
-    return pa.Table.from_batches(
-        [
-            pa.RecordBatch.from_arrays(
-                [pc.cast(column, field.type) for column, field in zip(batch.columns, schema, strict=True)],
-                schema=schema,
-            )
-            for batch in batches
-        ]
     )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,11 +13,12 @@ import pyarrow as pa
 from data_pipeline.config import SPLIT_NAMES, DataConfig
 from data_pipeline.download import download_ml_100k
 from data_pipeline.errors import UserError
+from data_pipeline.fingerprint import fingerprint_of_batches, fingerprint_of_files
 from data_pipeline.frames import frame_columns, frame_parts
 from data_pipeline.generate import generate_ratings
 from data_pipeline.header import ColumnChoice
 from data_pipeline.layouts import Layout, find_layout, given_side_files, open_ratings, predefined_rule
-from data_pipeline.parts import good_rows, in_order
+from data_pipeline.parts import good_rows, parsed
 from data_pipeline.report import ReadReport
 from data_pipeline.side_tables import read_side_file
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RatingsSource", "ReadReport", "open_source"]
 
-_HASHED_BYTES = 64 << 20
 _TABLE_BATCH_ROWS = 1 << 18
 
 
@@ -131,7 +129,7 @@ def _batches_of_files(
 
     def batches(report: ReadReport) -> Iterator[pa.RecordBatch]:
         report.total_bytes += sum(path.stat().st_size for path in paths)
-        parts = in_order(task for file in files for task in file.tasks())
+        parts = parsed(task for file in files for task in file.tasks())
         return good_rows(parts, report, drop=config.bad_rows == "drop", name=name)
 
     return batches
@@ -152,7 +150,7 @@ def _of_frame(frame: pd.DataFrame, config: DataConfig, choice: ColumnChoice) -> 
         described=f"a DataFrame of {len(frame):,} rows",
         files=(),
         batches=batches,
-        digest=lambda: _fingerprint_of_batches(batches(ReadReport())),
+        digest=lambda: fingerprint_of_batches(batches(ReadReport())),
         users=tables.get("user_id"),
         items=tables.get("item_id"),
     )
@@ -200,37 +198,6 @@ def source_of_table(
         items=items,
         rmse_floor=rmse_floor,
     )
-
-
-def fingerprint_of_files(paths: Sequence[Path]) -> str:
-    """SHA-256 over names, sizes and the SHA-256 of each piece of 64 MiB, which are computed in threads."""
-    pieces = [(path, start) for path in paths for start in range(0, path.stat().st_size or 1, _HASHED_BYTES)]
-    digest = hashlib.sha256()
-    with ThreadPoolExecutor(4, "hash") as threads:
-        for (path, start), piece in zip(pieces, threads.map(_hash_piece, pieces), strict=True):
-            if not start:
-                digest.update(f"{path.name}\0{path.stat().st_size}\0".encode(errors="surrogateescape"))
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-def _hash_piece(piece: tuple[Path, int]) -> bytes:
-    path, start = piece
-    digest, left = hashlib.sha256(), _HASHED_BYTES
-    with path.open("rb", buffering=0) as file:
-        file.seek(start)
-        while left and (content := file.read(min(left, 1 << 20))):
-            digest.update(content)
-            left -= len(content)
-    return digest.digest()
-
-
-def _fingerprint_of_batches(batches: Iterator[pa.RecordBatch]) -> str:
-    digest = hashlib.sha256()
-    for batch in batches:
-        digest.update(str(batch.schema).encode())
-        digest.update(batch.serialize())
-    return digest.hexdigest()
 
 
 def _refuse_predefined(config: DataConfig) -> None:

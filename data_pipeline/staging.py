@@ -14,6 +14,7 @@ import pyarrow as pa
 from data_pipeline.codes import IdCodes
 from data_pipeline.errors import UserError
 from data_pipeline.stored_order import MAX_ROWS, order_keys
+from data_pipeline.threads import num_cores
 
 DTYPES: dict[str, np.dtype] = {
     "row": np.dtype(np.uint32),
@@ -30,7 +31,7 @@ NUM_BUCKETS = 256
 # Rows of a group of users, all columns of which are in memory at once, in every thread.
 MIN_GROUP_ROWS = 1 << 22
 MAX_GROUPS = 16
-NUM_THREADS = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+NUM_THREADS = min(4, num_cores())
 
 
 class Staging:

@@ -17,16 +17,6 @@ class Vocabulary:
 
     ids: pa.Array
 
-    @classmethod
-    def from_column(cls, column: pa.ChunkedArray) -> Vocabulary:
-        """The vocabulary of the distinct ids of a training column.
-
-        >>> Vocabulary.from_column(pa.chunked_array([["b", "a", "b"]])).ids.to_pylist()
-        ['a', 'b']
-        """
-        ids = pc.unique(column)
-        return cls(ids.take(pc.sort_indices(ids)))
-
     def __len__(self) -> int:
         """How many rows an embedding table needs: the known ids and the unknown one."""
         return len(self.ids) + 1

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from data_pipeline.labels import SPLITS, TEST, TRAIN
 from data_pipeline.selection import Selection
 from data_pipeline.staging import NUM_THREADS, Staging
 from data_pipeline.stored_order import order_keys
+from data_pipeline.threads import in_order
 from data_pipeline.vocabulary import UNKNOWN_INDEX, Vocabulary
 
 # Rows of a range of buckets that one thread works on: about 50 MB with all its copies.
@@ -199,18 +200,9 @@ def _ordered_parts(
             for number in range(len(SPLITS))
         ]
 
-    waiting: deque[Future] = deque()
+    tasks = (partial(ordered, group) for group in staging.bucket_groups(BUCKET_GROUP_ROWS))
     with ThreadPoolExecutor(NUM_THREADS, "write") as threads:
-        try:
-            for group in staging.bucket_groups(BUCKET_GROUP_ROWS):
-                waiting.append(threads.submit(ordered, group))
-                if len(waiting) > NUM_THREADS:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        yield from in_order(tasks, threads, ahead=NUM_THREADS)
 
 
 def _part(

@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 
 from data_pipeline.generate import generate_ratings
+from data_pipeline.threads import num_cores
 
 # The tests' devices are CPUs, logical ones where they need several; here and in child processes.
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -28,7 +29,7 @@ hypothesis.settings.load_profile("reeltrain")
 
 def pytest_xdist_auto_num_workers() -> int:
     """Processes of `pytest -n auto`: one more than cores, for tests that wait; each takes about 1.5 GB."""
-    return min(len(os.sched_getaffinity(0)) + 1, MOST_PROCESSES)
+    return min(num_cores() + 1, MOST_PROCESSES)
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,11 @@
 """Reading whatever a test wrote, whole."""
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
-from data_pipeline.ratings import one_table
 from data_pipeline.source import ReadReport, open_source
 
 
@@ -15,6 +15,29 @@ def write(folder, content, name="ratings.csv"):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
+
+
+def one_table(batches: list[pa.RecordBatch]) -> pa.Table:
+    """The batches below each other; ids that one of them has as strings are strings."""
+    schema = batches[0].schema
+    for batch in batches:
+        for position, column in enumerate(batch.schema):
+            if column.name in ("user_id", "item_id") and pa.types.is_string(column.type):
+                schema = schema.set(position, column)
+    return pa.Table.from_batches(
+        [
+            pa.RecordBatch.from_arrays(
+                [pc.cast(column, field.type) for column, field in zip(batch.columns, schema, strict=True)],
+                schema=schema,
+            )
+            for batch in batches
+        ]
+    )
+
+
+def table_of(source) -> pa.Table:
+    """All ratings of a source; ids that one of its batches has as strings are strings."""
+    return one_table(list(source.batches(ReadReport())))
 
 
 def read_data(data, **settings) -> tuple[pa.Table, ReadReport]:

@@ -282,3 +282,14 @@ def test_memory_is_bounded_by_the_size_of_a_block_and_not_of_the_file(tmp_path, 
         tracemalloc.stop()
     assert path.stat().st_size == 10_000_023
     assert peak < 4_000_000
+
+
+def test_the_first_fault_is_told_also_where_a_later_file_cannot_be_read(tmp_path):
+    write(tmp_path, CSV + "1,1,3,4\n1,2,bad,4\n", "a.csv")
+    rows = "".join(f"{n},{n * 7919 % 10007},3,4\n" for n in range(100_000))
+    write(tmp_path, gzip.compress((CSV + rows).encode())[:-30], "b.csv.gz")
+    with pytest.raises(UserError, match=r"a\.csv:6: rating must be a finite number, got 'bad'"):
+        read_data(tmp_path)
+    write(tmp_path, CSV + "1,1,3,4\n", "a.csv")
+    with pytest.raises(UserError, match=r"b\.csv\.gz: not readable"):
+        read_data(tmp_path)

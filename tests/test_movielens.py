@@ -8,9 +8,8 @@ import pytest
 from conftest import ACCENTED_TITLE
 from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
-from data_pipeline.ratings import read_all
 from data_pipeline.source import open_source
-from reading import read_data, write
+from reading import read_data, table_of, write
 
 
 def opened(folder, **settings):
@@ -49,12 +48,12 @@ def test_a_title_may_hold_a_next_line_character(tiny_ratings):
 @pytest.mark.parametrize("name", ["u.item", "u.user"])
 def test_the_side_tables_may_be_missing(tiny_ratings, name):
     whole = opened(tiny_ratings)
-    fingerprint, table = whole.fingerprint, read_all(whole).table
+    fingerprint, table = whole.fingerprint, table_of(whole)
     (tiny_ratings / name).unlink()
     ratings = opened(tiny_ratings)
     assert (ratings.items is None) == (name == "u.item")
     assert (ratings.users is None) == (name == "u.user")
-    assert read_all(ratings).table.equals(table)
+    assert table_of(ratings).equals(table)
     assert ratings.fingerprint != fingerprint
 
 
@@ -131,7 +130,7 @@ def test_ml_10m_is_ml_1m_in_utf_8_without_users(tmp_path):
     source = opened(write_folder(tmp_path, files, "utf-8"))
     assert source.items["title"].to_pylist() == ["Mis\xe9rables, Les (1995)", 'GoldenEye: "007" (1995)']
     assert source.users is None
-    assert read_all(source).table["rating"].to_pylist() == [0.5, 3, 4]
+    assert table_of(source)["rating"].to_pylist() == [0.5, 3, 4]
 
 
 def test_ml_latest_is_read_as_pandas_reads_it(tmp_path):
@@ -171,7 +170,7 @@ def test_a_predefined_pair_is_training_and_test_part(ml_100k):
     names = ["user_id", "item_id", "rating", "timestamp"]
     for part, name in ((source, "u1.base"), (source.test, "u1.test")):
         expected = pd.read_csv(ml_100k / name, sep="\t", names=names).astype({"rating": np.float32})
-        pd.testing.assert_frame_equal(read_all(part).table.to_pandas(), expected)
+        pd.testing.assert_frame_equal(table_of(part).to_pandas(), expected)
     assert source.name == "ml-100k-u1"
     assert source.fingerprint == source.test.fingerprint != opened(ml_100k).fingerprint
     assert source.items.num_rows == 1682
@@ -181,8 +180,8 @@ def test_the_pair_of_ml_10m_is_read_in_its_format(tmp_path):
     rows = ML_1M["ratings.dat"].splitlines(keepends=True)
     write_folder(tmp_path, {"r1.train": "".join(rows[:2]), "r1.test": rows[2]}, "utf-8")
     source = opened(tmp_path, split="r1")
-    assert read_all(source).table["item_id"].to_pylist() == [10, 20]
-    assert read_all(source.test).table["user_id"].to_pylist() == [2]
+    assert table_of(source)["item_id"].to_pylist() == [10, 20]
+    assert table_of(source.test)["user_id"].to_pylist() == [2]
 
 
 def test_side_tables_have_ids_of_type_int64(tmp_path):

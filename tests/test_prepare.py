@@ -1,6 +1,7 @@
 """Preparing leaves a whole dataset or nothing: after errors, kills and on a full disk."""
 
 import contextlib
+import hashlib
 import json
 import random
 import resource
@@ -8,6 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import CancelledError
 from dataclasses import replace
 
 import numpy as np
@@ -15,8 +18,9 @@ import pandas as pd
 import pytest
 
 import runs
+from data_pipeline import fingerprint, prepare_progress, writing
 from data_pipeline import folder as folder_module
-from data_pipeline import prepare_progress, writing
+from data_pipeline.append import append_ratings
 from data_pipeline.check import check_dataset
 from data_pipeline.config import DataConfig
 from data_pipeline.dataset import open_dataset
@@ -199,3 +203,31 @@ def test_json_alone_stands_on_stdout(tiny_ratings, tmp_path, capsys):
     result = json.loads(capsys.readouterr().out)
     assert result["splits"] == open_dataset(tmp_path / "out").manifest["splits"]
     assert {"rows", "dropped_rows", "users", "items", "dataset", "cold", "sparsity"} <= set(result)
+
+
+@pytest.mark.parametrize("appends", [False, True])
+def test_an_error_does_not_wait_for_the_fingerprint(tiny_ratings, tmp_path, monkeypatch, appends):
+    prepare(tiny_ratings, tmp_path / "out")
+    told = []
+
+    def endless(_path, _start, given_up):
+        told.append(given_up.wait(60))
+        raise CancelledError
+
+    monkeypatch.setattr(fingerprint, "_hash_piece", endless)
+    (tiny_ratings / "u.data").write_text("1\t2\tbad\t4\n")
+    source = open_source(tiny_ratings / "u.data", DataConfig())
+    new = tmp_path / "other"
+    with pytest.raises(UserError, match="rating must be a finite number"):
+        append_ratings(source, tmp_path / "out") if appends else prepare_dataset(source, DataConfig(), new)
+    assert told == [True]
+
+
+def test_hashing_that_is_given_up_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(fingerprint, "_PIECE_BYTES", 1)
+    (tmp_path / "large").write_bytes(b"123")
+    given_up = threading.Event()
+    assert fingerprint._hash_piece(tmp_path / "large", 0, given_up) == hashlib.sha256(b"123").digest()
+    given_up.set()
+    with pytest.raises(CancelledError):
+        fingerprint._hash_piece(tmp_path / "large", 0, given_up)

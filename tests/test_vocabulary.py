@@ -21,7 +21,7 @@ def test_indices_are_those_of_a_dictionary_of_the_sorted_training_ids(train_and_
     train, other = train_and_other
     expected = {each: index for index, each in enumerate(sorted(set(train)), start=1)}
     kind = pa.array(train).type
-    vocabulary = Vocabulary.from_column(pa.chunked_array([train]))
+    vocabulary = Vocabulary(pa.array(sorted(set(train)), kind))
     assert len(vocabulary) == len(expected) + 1
     found = vocabulary.index(pa.chunked_array([pa.array(train + other, kind)]))
     assert found.dtype == np.int32

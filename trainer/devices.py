@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from data_pipeline.errors import UserError
+from data_pipeline.threads import num_cores
 from trainer.config import TrainConfig
 
 # More logical CPUs than this for each core only wait for one another.
@@ -119,7 +120,7 @@ def set_up_devices(config: TrainConfig) -> Devices:
                 f"cores (no GPU found), got {local}"
             )
         # `launch local` shares the cores among its workers by this variable of TensorFlow's.
-        cores = int(os.environ.get("TF_NUM_INTRAOP_THREADS") or len(os.sched_getaffinity(0)))
+        cores = int(os.environ.get("TF_NUM_INTRAOP_THREADS") or num_cores())
         threads = max(1, cores // local)
         if local > 1:
             cpu = tf.config.list_physical_devices("CPU")[0]
