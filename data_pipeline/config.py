@@ -10,6 +10,8 @@ from data_pipeline.errors import UserError, shown
 
 # `data.split` is one of these, or the name of a predefined pair such as u1.
 SPLIT_NAMES = ("random", "per-user", "leave-last-out", "time", "k-fold")
+# The name of a pair of files train.X and test.X, and of one that `data.test` makes.
+GIVEN = "given"
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,9 @@ class DataConfig:
             the new ones.
         min_user_ratings, min_item_ratings: k-core: users and items with fewer ratings are dropped until
             none has fewer; 0 = all stay.
-        split: one of `SPLIT_NAMES`, or the name of a predefined pair in the folder (`u1` for u1.base and
-            u1.test).
+        split: one of `SPLIT_NAMES`, or the name of a predefined pair in the folder: `u1` for u1.base and
+            u1.test, `given` for train.csv and test.csv (or .tsv, .parquet).
+        test: file of test ratings, in DATA's format; DATA is then train and validation, `split` is `given`.
         test_fraction: of all rows (`random`, `time`), or of each user's (`per-user`).
         validation_fraction: of the training rows; 0 for no validation curve.
         split_seed: seed of both cuts.
@@ -46,6 +49,7 @@ class DataConfig:
     min_user_ratings: int = 0
     min_item_ratings: int = 0
     split: str = "random"
+    test: str = ""
     test_fraction: float = 0.2
     validation_fraction: float = 0.05
     split_seed: int = 42
@@ -55,6 +59,11 @@ class DataConfig:
     def __post_init__(self) -> None:
         for name, wanted in typing.get_type_hints(DataConfig).items():
             _check_value(f"data.{name}", getattr(self, name), wanted)
+        if self.test and self.split not in (GIVEN, DataConfig.split):
+            rule = f"data.test is the test part, so data.split must be {GIVEN} or as by default"
+            raise UserError(f"{rule}, got {self.split!r}")
+        if self.test:
+            object.__setattr__(self, "split", GIVEN)
         if not 0 < self.test_fraction < 1:
             raise UserError(f"data.test_fraction must be above 0 and below 1, got {self.test_fraction}")
         if not 0 <= self.validation_fraction < 1:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_pipeline.blocks import first_line
-from data_pipeline.config import SPLIT_NAMES, DataConfig
+from data_pipeline.config import GIVEN, SPLIT_NAMES, DataConfig
 from data_pipeline.dataset import MANIFEST
 from data_pipeline.delimited import DelimitedRatings, open_delimited
 from data_pipeline.errors import UserError
-from data_pipeline.header import ColumnChoice
+from data_pipeline.header import COLUMN_ALIASES, ColumnChoice
 from data_pipeline.lines import CSV, TABS, TSV, Dialect
 from data_pipeline.movielens import COLUMNS, FOLDERS, detect_folder
 from data_pipeline.parquet import ParquetRatings, open_parquet
@@ -20,7 +21,11 @@ from data_pipeline.side_tables import SideFile
 
 _COMPRESSED = (".gz", ".zst", ".zstd")
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".pq": "parquet"}
+_MOVIELENS_NAMES = {folder.ratings for folder in FOLDERS.values()}
 _DELIMITERS = (",", ";", "\t", "|")
+
+
+RatingsFile = DelimitedRatings | ParquetRatings
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def find_layout(data: str | Path, config: DataConfig) -> Layout:
         UserError: there is no such file, or it does not fit the settings.
     """
     path = Path(data)
-    predefined = config.split not in SPLIT_NAMES
+    predefined = config.split not in SPLIT_NAMES and not config.test
     if predefined and not path.is_dir():
         raise UserError(predefined_rule(config))
     if path.is_file():
@@ -65,12 +70,14 @@ def find_layout(data: str | Path, config: DataConfig) -> Layout:
         if not files:
             raise UserError(f"DATA: no such file or folder: {data}")
         layout = Layout(files[0].resolve().parent.name, _format_of_files(files, config.format), files)
+    if config.test:
+        layout = _tested_on(Path(config.test), layout, config)
     given = given_side_files(config)
     kept = [side for side in layout.side_files if side.key not in {each.key for each in given}]
     return replace(layout, side_files=(*kept, *given))
 
 
-def open_ratings(path: Path, format_name: str, choice: ColumnChoice) -> DelimitedRatings | ParquetRatings:
+def open_ratings(path: Path, format_name: str, choice: ColumnChoice) -> RatingsFile:
     """One file of a layout, its columns found."""
     if format_name == "parquet":
         return open_parquet(path, choice)
@@ -93,6 +100,8 @@ def _folder(folder: Path, config: DataConfig) -> Layout:
     files = sorted(shown)
     if config.format == "auto":
         files = [file for file in files if _suffix(file) in _SUFFIXES]
+    if not config.test:
+        _refuse_pairs(folder)
     if not files:
         raise UserError(
             f"DATA: a folder of ratings has u.data, ratings.dat or CSV, TSV or Parquet files, got {folder}"
@@ -100,8 +109,50 @@ def _folder(folder: Path, config: DataConfig) -> Layout:
     return Layout(name, _format_of_files(files, config.format), tuple(files))
 
 
+def _tested_on(test: Path, layout: Layout, config: DataConfig) -> Layout:
+    """The layout with the test part that `data.test` names."""
+    if not test.is_file():
+        raise UserError(f"data.test: no such file: {test}")
+    ratings = tuple(file for file in layout.ratings if not file.samefile(test))
+    if not ratings:
+        raise UserError(f"data.test must be another file than DATA, got {test}")
+    if layout.format not in FOLDERS:
+        _format_of_files((*ratings, test), config.format)
+    return replace(layout, ratings=ratings, test_ratings=(test,))
+
+
+def _train_and_test(folder: Path) -> tuple[Path, Path] | None:
+    """`train.csv` and `test.csv`, or another format's; None where they are not both there."""
+    found: dict[str, list[Path]] = {"train": [], "test": []}
+    for file in sorted(folder.iterdir()):
+        if _stem(file) in found and _suffix(file) in _SUFFIXES and file.is_file():
+            found[_stem(file)].append(file)
+    train, test = found.values()
+    return (train[0], test[0]) if len(train) == len(test) == 1 else None
+
+
+def _refuse_pairs(folder: Path) -> None:
+    """What is train and test already is not mixed unasked."""
+    pair = _train_and_test(folder)
+    if pair:
+        raise UserError(
+            f"DATA: {folder} has {pair[0].name} and {pair[1].name}: give data.split={GIVEN} to test on "
+            f"{pair[1].name}, or the glob '{folder}/*' to split all rows anew"
+        )
+    tests = sorted(folder.glob("*.test"))
+    names = [test.stem for test in tests if any(test.with_suffix(s).is_file() for s in (".base", ".train"))]
+    if names:
+        raise UserError(f"DATA: {folder} has pairs of files: choose one by data.split={'|'.join(names)}")
+
+
 def _pair(folder: Path, config: DataConfig) -> Layout:
-    """`u1.base` and `u1.test`, or ML-10M's `r1.train` and `r1.test`."""
+    """`u1.base` and `u1.test`, ML-10M's `r1.train` and `r1.test`, or `train.csv` and `test.csv`."""
+    given = _train_and_test(folder) if config.split == GIVEN else None
+    if given:
+        known = _format_of_files(given, config.format)
+        return Layout(f"{folder.resolve().name}-{GIVEN}", known, given[:1], given[1:])
+    if config.split == GIVEN:
+        raise UserError(f"data.split {GIVEN!r} needs files such as train.csv and test.csv in {folder}")
     train = folder / f"{config.split}.base"
     if not train.is_file() and (folder / f"{config.split}.train").is_file():
         train = folder / f"{config.split}.train"
@@ -159,7 +210,12 @@ def _format_of_file(path: Path, wanted: str) -> str:
         if file.read(4) == b"PAR1":
             return "parquet"
     line = first_line(path, TABS)
-    return "ml-1m" if line is not None and b"::" in line.content else "ml-100k"
+    content = line.content.lower() if line is not None else b""
+    if b"::" in content:
+        return "ml-1m"
+    names = {name.strip(b' "') for name in re.split(rb"[,;\t|]", content)}
+    has_header = not names.isdisjoint(alias.encode() for alias in COLUMN_ALIASES["user_id"])
+    return "csv" if has_header and path.name not in _MOVIELENS_NAMES else "ml-100k"
 
 
 def _header_dialect(path: Path, format_name: str) -> Dialect:

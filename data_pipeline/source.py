@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from data_pipeline.config import SPLIT_NAMES, DataConfig
+from data_pipeline.config import GIVEN, SPLIT_NAMES, DataConfig
 from data_pipeline.download import download_ml_100k
 from data_pipeline.errors import UserError
 from data_pipeline.fingerprint import fingerprint_of_batches, fingerprint_of_files
 from data_pipeline.frames import frame_columns, frame_parts
 from data_pipeline.generate import generate_ratings
 from data_pipeline.header import ColumnChoice
-from data_pipeline.layouts import Layout, find_layout, given_side_files, open_ratings, predefined_rule
+from data_pipeline.layouts import RatingsFile, find_layout, given_side_files, open_ratings, predefined_rule
 from data_pipeline.parts import good_rows, parsed
 from data_pipeline.report import ReadReport
 from data_pipeline.side_tables import read_side_file
@@ -97,12 +97,18 @@ def open_source(data: str | Path | pd.DataFrame | None, config: DataConfig) -> R
 
 def _of_files(data: str | Path, config: DataConfig, choice: ColumnChoice, described: str) -> RatingsSource:
     layout = find_layout(data, config)
+    num_train = len(layout.ratings)
+    files = _opened((*layout.ratings, *layout.test_ratings), layout.format, choice)
+    if num_train > 1:
+        described = f"{described}: {num_train} files"
+    if config.split == GIVEN:
+        described = f"{described}, tested on {layout.test_ratings[0]}"
     tables = {side.key: read_side_file(side, choice) for side in layout.side_files}
     source = RatingsSource(
         name=layout.name,
-        described=described if len(layout.ratings) == 1 else f"{described}: {len(layout.ratings)} files",
+        described=described,
         files=layout.ratings,
-        batches=_batches_of_files(layout.ratings, layout, config, choice),
+        batches=_batches_of_files(files[:num_train], config),
         digest=partial(fingerprint_of_files, layout.files),
         users=tables.get("user_id"),
         items=tables.get("item_id"),
@@ -112,19 +118,24 @@ def _of_files(data: str | Path, config: DataConfig, choice: ColumnChoice, descri
     test = replace(
         source,
         files=layout.test_ratings,
-        batches=_batches_of_files(layout.test_ratings, layout, config, choice),
+        batches=_batches_of_files(files[num_train:], config),
     )
     return replace(source, test=test)
 
 
-def _batches_of_files(
-    paths: Sequence[Path], layout: Layout, config: DataConfig, choice: ColumnChoice
-) -> Callable[[ReadReport], Iterator[pa.RecordBatch]]:
-    files = [open_ratings(path, layout.format, choice) for path in paths]
+def _opened(paths: Sequence[Path], format_name: str, choice: ColumnChoice) -> list[RatingsFile]:
+    files = [open_ratings(path, format_name, choice) for path in paths]
     for file in files:
         if file.columns.keys() != files[0].columns.keys():
             rule = f"all files must have the same columns, got {list(files[0].columns)} in {files[0].path}"
             raise UserError(f"{rule} and {list(file.columns)} in {file.path}")
+    return files
+
+
+def _batches_of_files(
+    files: Sequence[RatingsFile], config: DataConfig
+) -> Callable[[ReadReport], Iterator[pa.RecordBatch]]:
+    paths = [file.path for file in files]
     name = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
 
     def batches(report: ReadReport) -> Iterator[pa.RecordBatch]:
@@ -201,5 +212,7 @@ def source_of_table(
 
 
 def _refuse_predefined(config: DataConfig) -> None:
+    if config.test:
+        raise UserError(f"data.test goes with files of ratings, got {config.test!r} without one")
     if config.split not in SPLIT_NAMES:
         raise UserError(predefined_rule(config))

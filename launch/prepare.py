@@ -38,6 +38,7 @@ _READING = {
     ),
     "--users": ("users", str, "A table of users' features: CSV, TSV or Parquet."),
     "--items": ("items", str, "A table of items' features: CSV, TSV or Parquet."),
+    "--test": ("test", str, "A file of test ratings, in DATA's format; DATA is then train and validation."),
     "--duplicates": (
         "duplicates",
         _choice("duplicates"),
