@@ -110,9 +110,9 @@ def _from_memory(job: dict[str, Any], batches: list[int], rounds: int) -> dict[s
         figures["ours"][batch] = _median(job, rounds, way="ours", batch=batch)
     for way in NAIVE_WAYS:
         figures[way] = _median(job, rounds, way=way, batch=NAIVE_BATCH)
-        if "error" not in figures[way]:
-            ours = figures["ours"][NAIVE_BATCH]["rows_per_sec"]
-            figures[way]["ratio"] = ours / figures[way]["rows_per_sec"]
+        ours = figures["ours"][NAIVE_BATCH]
+        if "error" not in figures[way] and "error" not in ours:
+            figures[way]["ratio"] = ours["rows_per_sec"] / figures[way]["rows_per_sec"]
     return figures
 
 

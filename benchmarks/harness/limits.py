@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 MEMORY = Path("/sys/fs/cgroup/memory")
+GROUPS = Path("/proc/self/cgroup")
 
 
 @contextmanager
@@ -18,15 +19,19 @@ def memory_limit(limit_bytes: int) -> Iterator[Path | None]:
     would be the disk that is measured.
     """
     try:
-        groups = dict(line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines())
+        groups = dict(line.split(":", 2)[1:] for line in GROUPS.read_text().splitlines())
         group = MEMORY / groups["memory"].strip("/") / f"reeltrain-benchmark-{os.getpid()}"
         group.mkdir()
     except (OSError, KeyError):
         yield None
         return
     try:
-        (group / "memory.limit_in_bytes").write_text(str(limit_bytes))
-        yield group
+        try:
+            (group / "memory.limit_in_bytes").write_text(str(limit_bytes))
+        except OSError:  # less than is in use, or more than the group above may have
+            yield None
+        else:
+            yield group
     finally:
         group.rmdir()
 
