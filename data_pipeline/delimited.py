@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data_pipeline.blocks import Block
 from data_pipeline.errors import UserError
@@ -85,6 +86,8 @@ class DelimitedRatings:
             columns = self._arrow_columns(text, as_text=as_text | integers)
             if columns is not None:
                 strings = {name for name in _IDS if pa.types.is_string(ids_type(columns[name]))}
+                if "timestamp" in columns and not _are_integers(columns["timestamp"]):
+                    strings.add("timestamp")
                 self.text_columns.update(strings or integers)
         elif integers - as_text and not _writes_integers_plainly(text):
             self.text_columns.update(integers)
@@ -109,6 +112,14 @@ class DelimitedRatings:
 def ids_type(column: pa.Array | pa.ChunkedArray) -> pa.DataType:
     """What ids of a column of strings are read as."""
     return ids(column.combine_chunks())[0].type
+
+
+def _are_integers(column: pa.ChunkedArray) -> bool:
+    try:
+        pc.cast(column, pa.int64())
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def open_delimited(

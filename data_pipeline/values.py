@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ _RULES = {
     "user_id": "must not be empty",
     "item_id": "must not be empty",
     "rating": "must be a finite number",
-    "timestamp": "must be a finite number of seconds",
+    "timestamp": "must be a finite number of seconds, or a date or time as 2024-05-01T10:00:00Z",
     "weight": "must be a finite number of at least 0",
 }
 # Training computes with 32 bits, where 1e39 is infinite.
@@ -25,6 +26,13 @@ _FLOAT_LIMIT = float(np.finfo(np.float32).max)
 _LEAST_FLOAT = float(np.nextafter(0, 1))
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _INTEGER = re.compile(r"-?[0-9]+")
+# ISO 8601 as far as it cannot be taken for something else; without a zone it is UTC.
+_ISO_TIME = (
+    r"[12][0-9]{3}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"
+    r"(?:Z|[+-](?:[01][0-9]|2[0-3]):?[0-5][0-9])?)?"
+)
+_A_TIME = re.compile(_ISO_TIME)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def typed(columns: Mapping[str, pa.Array]) -> tuple[pa.RecordBatch, np.ndarray | None]:
@@ -109,6 +117,12 @@ def _seconds(column: pa.Array) -> Typed:
         return pc.cast(column if bad is None else pc.fill_null(column, 0), pa.int64()), bad
     if pa.types.is_string(kind):
         text = pc.utf8_trim_whitespace(column)
+        if (
+            len(text)
+            and _A_TIME.fullmatch(text[0].as_py() or "")
+            and (times := _iso_seconds(text)) is not None
+        ):
+            return times, None
         values = numbers(text)
         if np.all(np.abs(values) < 2.0**63):
             try:
@@ -135,10 +149,31 @@ def _number(text: str | None) -> float:
 
 
 def _whole_seconds(text: str | None, value: float) -> int | None:
+    if text is not None and _A_TIME.fullmatch(text):
+        try:
+            time = datetime.fromisoformat(text)
+        except ValueError:  # 2024-02-30
+            return None
+        return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - _EPOCH) // timedelta(seconds=1)
     if text is None or not abs(value) < math.inf:
         return None
     seconds = int(text) if _INTEGER.fullmatch(text) else math.floor(value)
     return seconds if -(2**63) <= seconds < 2**63 else None
+
+
+def _iso_seconds(text: pa.Array) -> pa.Array | None:
+    """Whole seconds of times, rounded down; None where not all of them are times of one kind."""
+    if not len(text) or not _A_TIME.fullmatch(text[0].as_py() or ""):
+        return None
+    if not pc.all(pc.match_substring_regex(text, f"^(?:{_ISO_TIME})$"), skip_nulls=False).as_py():
+        return None
+    for zone in (None, "UTC"):
+        try:
+            units = pc.cast(pc.cast(text, pa.timestamp("us", zone)), pa.int64()).to_numpy()
+        except pa.ArrowInvalid:
+            continue
+        return pa.array(units // 10**6)
+    return None
 
 
 def _integers(values: list[int | None]) -> Typed:

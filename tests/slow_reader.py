@@ -1,11 +1,13 @@
 """What a ratings file holds, by Python's csv module and row by row: what the readers are compared with."""
 
+import calendar
 import csv
 import io
 import math
 import re
 import sys
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import numpy as np
 
@@ -126,7 +128,7 @@ def values_of(row, columns, num_columns):
     time = 0
     if "timestamp" in texts:
         text = texts["timestamp"].strip()
-        time = number(text)
+        time = iso_time(text) if re.fullmatch("[12][0-9]{3}-.*", text) else number(text)
         if not abs(time) < math.inf:
             return None
         time = int(text) if re.fullmatch("-?[0-9]+", text) else math.floor(time)
@@ -137,6 +139,24 @@ def values_of(row, columns, num_columns):
 
 def number(text):
     return float(text) if A_NUMBER.fullmatch(text.strip()) else math.nan
+
+
+def iso_time(text):
+    """Seconds since 1970; NaN where it is no date, or a date and a time."""
+    form = r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d)?(\.\d{1,9})?(Z|[+-]\d\d:?\d\d)?)?"
+    match = re.fullmatch(form, text, re.ASCII)
+    if not match or (match[4] and not match[3]):
+        return math.nan
+    date, minute, second, _, zone = match.groups()
+    zone = "+0000" if zone in (None, "Z") else zone.replace(":", "")
+    if not (zone[1:3] < "24" and zone[3:] < "60"):
+        return math.nan
+    try:
+        time = datetime.strptime(f"{date} {minute or '00:00'}{second or ':00'}", "%Y-%m-%d %H:%M:%S")
+    except ValueError:
+        return math.nan
+    offset = int(f"{zone[0]}{int(zone[1:3]) * 60 + int(zone[3:])}") * 60
+    return float(calendar.timegm(time.timetuple()) - offset) if time.second < 60 else math.nan
 
 
 def is_text(text):

@@ -28,6 +28,9 @@ def test_ml_100k_is_read_as_pandas_reads_it(ml_100k):
     pd.testing.assert_frame_equal(table.to_pandas(), expected.astype({"rating": np.float32}))
 
 
+TIME_RULE = "must be a finite number of seconds, or a date or time as 2024-05-01T10:00:00Z"
+
+
 @pytest.mark.parametrize(
     "same",
     [
@@ -157,12 +160,11 @@ def test_whole_timestamps_stay_exact_past_float_precision(tmp_path):
         (HEADER + '1,"  ",3,4\n', "ratings.csv:2: item_id must not be empty, got '  ': '1,\"  \",3,4'"),
         (
             HEADER + "1,2,3,\n",
-            "ratings.csv:2: timestamp must be a finite number of seconds, got '': '1,2,3,'",
+            f"ratings.csv:2: timestamp {TIME_RULE}, got '': '1,2,3,'",
         ),
         (
             HEADER + "1,2,3,9223372036854775808\n",
-            "ratings.csv:2: timestamp must be a finite number of seconds, got '9223372036854775808': "
-            "'1,2,3,9223372036854775808'",
+            f"ratings.csv:2: timestamp {TIME_RULE}, got '9223372036854775808': '1,2,3,9223372036854775808'",
         ),
         (
             WEIGHTED + "1,2,3,0\n1,2,3,-0.5\n",
@@ -289,3 +291,33 @@ def test_a_file_has_another_fingerprint_with_any_byte_changed(tmp_path):
 
     assert fingerprint(PLAIN) == fingerprint(PLAIN)
     assert fingerprint(PLAIN) != fingerprint(PLAIN.replace("200", "201"))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2024-05-01", 1714521600),
+        ("2024-05-01T10:00:00Z", 1714557600),
+        ("2024-05-01 10:00:00", 1714557600),
+        ("2024-05-01T10:00", 1714557600),
+        ("2024-05-01T10:00:00.999999999Z", 1714557600),
+        ("2024-05-01 10:00:00+02:00", 1714550400),
+        ("1969-12-31 23:59:59.5", -1),
+        ("1009-01-01", -30326227200),
+    ],
+)
+@pytest.mark.parametrize("others", ["", "1,3,3,5\n", "1,3,3,2024-05-02\n"])
+def test_dates_and_times_are_seconds_of_utc(tmp_path, text, seconds, others):
+    table = read(tmp_path, f"{HEADER}1,2,3,{text}\n{others}")
+    assert table["timestamp"].to_pylist()[0] == seconds
+
+
+def test_many_times_are_those_that_pandas_reads(tmp_path):
+    draw = np.random.default_rng(1)
+    seconds = draw.integers(-(9 * 10**9), 9 * 10**9, 5000)
+    times = pd.Series(pd.to_datetime(seconds, unit="s"))
+    frame = pd.DataFrame({"user_id": range(5000), "item_id": 1, "rating": 3, "timestamp": times})
+    frame.to_csv(tmp_path / "times.csv", index=False)
+    table, _ = read_data(tmp_path / "times.csv")
+    assert table["timestamp"].to_pylist() == seconds.tolist()
+    assert table["user_id"].type == pa.int64()

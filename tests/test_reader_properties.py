@@ -2,6 +2,7 @@
 
 import csv
 import io
+from datetime import datetime
 
 import pytest
 from hypothesis import given, settings
@@ -27,9 +28,22 @@ numbers = (
     | st.sampled_from(["1", "4.5"])
     | st.sampled_from(NUMBERS)
 )
-rows = st.lists(st.tuples(ids, ids, numbers, numbers), max_size=12)
+dates = st.datetimes(datetime(900, 1, 1), datetime(3100, 1, 1))
+times = st.tuples(
+    dates.map(lambda time: str(time.date()))
+    | dates.map(lambda time: time.isoformat(" "))
+    | dates.map(lambda time: time.isoformat(timespec="minutes"))
+    | dates.map(lambda time: time.isoformat(timespec="milliseconds"))
+    | st.sampled_from(["2024-02-30", "2024-13-01", "2024-05-01T24:00", "2024-05-01 10:00:60", "2024-5-1"]),
+    st.sampled_from(["", "", "Z", "+02:00", "-0330", "+24:00", " ", "x"]),
+).map("".join)
+rows = st.lists(st.tuples(ids, ids, numbers, numbers | times), max_size=12)
+good_times = dates.map(lambda time: time.replace(year=max(1000, time.year % 3000)).isoformat())
 good_ids = st.integers(-(2**63), 2**63 - 1).map(str)
 good_rows = st.lists(st.tuples(good_ids, good_ids, st.sampled_from(["1", "-4.5"]), good_ids), min_size=1)
+timed_rows = st.tuples(st.lists(st.tuples(good_ids, good_times), min_size=1), st.sampled_from(["", "Z"])).map(
+    lambda drawn: [(row_id, row_id, "3", time + drawn[1]) for row_id, time in drawn[0]]
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +53,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(
-    rows=rows | good_rows,
+    rows=rows | good_rows | timed_rows,
     line_end=st.sampled_from(["\n", "\r\n", "\r"]),
     quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
     block_bytes=st.integers(1, 200),
