@@ -60,12 +60,16 @@ def new_folder(path: Path, *, last: str) -> Iterator[Path]:
                 if existed:
                     names = sorted(entry.name for entry in partial.iterdir() if entry.name != last)
                     (partial / _MARK).write_text("\n".join([*names, last]))
+                    _sync(partial)
                     for name in [*names, last]:
                         (partial / name).rename(target / name)
+                    _sync_entries(target)
                     (partial / _MARK).unlink()
                 else:
                     require_empty(path)
+                    _sync(partial)
                     partial.rename(target)
+                    _sync_entries(target.parent)
     except BaseException:
         for parent in made:
             with contextlib.suppress(OSError):
@@ -89,11 +93,13 @@ def replaced_folder(path: Path) -> Iterator[Path]:
         _told_when_full(path),
     ):
         yield partial
+        _sync(partial)
         # Locked like the new one: after the exchange it has the name that another process would clear.
         old = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(old, fcntl.LOCK_EX)
             _exchange(partial, target)
+            _sync_entries(target.parent)
             shutil.rmtree(partial, ignore_errors=True)
         finally:
             os.close(old)
@@ -169,6 +175,27 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(entry)
         else:
             entry.unlink()
+
+
+def _sync(folder: Path) -> None:
+    """What is in the folder is on the disk: after a power loss it is not one with files of no content."""
+    for entry in folder.iterdir():
+        if entry.is_file():
+            with entry.open("rb") as file:
+                os.fsync(file.fileno())
+    _sync_entries(folder)
+
+
+def _sync_entries(folder: Path) -> None:
+    """The names in the folder are on the disk."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that has no such thing
+            raise
+    finally:
+        os.close(opened)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 import random
 import resource
 import shutil
@@ -231,3 +232,36 @@ def test_hashing_that_is_given_up_ends(tmp_path, monkeypatch):
     given_up.set()
     with pytest.raises(CancelledError):
         fingerprint._hash_piece(tmp_path / "large", 0, given_up)
+
+
+@pytest.mark.parametrize("kind", ["new", "existing", "replaced"])
+def test_all_is_on_the_disk_before_it_has_its_name(tiny_ratings, tmp_path, monkeypatch, kind):
+    out, on_disk, moved = tmp_path / "out", set(), []
+    if kind == "replaced":
+        prepare(tiny_ratings, out)
+    if kind == "existing":
+        out.mkdir()
+
+    def sync(number):
+        on_disk.add(os.readlink(f"/proc/self/fd/{number}"))
+
+    def noted(function):
+        def move(source, target):
+            files = [str(file) for file in (source.iterdir() if source.is_dir() else [source])]
+            assert set(files) <= on_disk
+            assert str(source.parent if source.is_file() else source) in on_disk
+            moved.append(source)
+            return function(source, target)
+
+        return move
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(folder_module, "_exchange", noted(folder_module._exchange))
+    monkeypatch.setattr(folder_module.Path, "rename", noted(folder_module.Path.rename))
+    if kind == "replaced":
+        append_ratings(open_source(tiny_ratings, DataConfig()), out)
+    else:
+        prepare(tiny_ratings, out)
+    assert len(moved) == (len(list(out.iterdir())) if kind == "existing" else 1)
+    assert str(out if kind == "existing" else tmp_path) in on_disk
+    check_dataset(out)
