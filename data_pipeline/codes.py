@@ -77,7 +77,11 @@ class IdCodes:
         codes = np.empty(len(ids), np.int32)
         codes[near] = self._integer_codes(ids[near])
         distinct, inverse = np.unique(ids[~near], return_inverse=True)
-        self._add(distinct[~np.isin(distinct, self._far_ids, assume_unique=True)])
+        place = np.searchsorted(self._far_ids, distinct)
+        inside = place < len(self._far_ids)
+        known = np.zeros(len(distinct), bool)
+        known[inside] = self._far_ids[place[inside]] == distinct[inside]
+        self._add(distinct[~known])
         codes[~near] = self._far_codes[np.searchsorted(self._far_ids, distinct)][inverse]
         return codes
 
@@ -89,7 +93,9 @@ class IdCodes:
         near = (new >= 0) & (new < WINDOW)
         self._window[new[near]] = codes[near] + 1
         if not near.all():
-            far_ids = np.concatenate([self._far_ids, new[~near]])
-            order = np.argsort(far_ids, kind="stable")
-            self._far_ids = far_ids[order]
-            self._far_codes = np.concatenate([self._far_codes, codes[~near]])[order]
+            # Put where they belong: to sort all of it again takes longer than all the rest.
+            order = np.argsort(new[~near])
+            far_ids, far_codes = new[~near][order], codes[~near][order]
+            place = np.searchsorted(self._far_ids, far_ids)
+            self._far_ids = np.insert(self._far_ids, place, far_ids)
+            self._far_codes = np.insert(self._far_codes, place, far_codes)
