@@ -3,8 +3,8 @@
 import numpy as np
 
 from data_pipeline.columns import Columns
-from trainer import baselines
-from trainer.baselines import fit_bias_model
+from trainer.baselines import bias
+from trainer.baselines.bias import fit_bias_model
 
 
 def test_planted_biases_are_found():
@@ -24,7 +24,7 @@ def test_planted_biases_are_found():
 
 
 def test_one_sweep_equals_the_formula(monkeypatch):
-    monkeypatch.setattr(baselines, "SWEEPS", 1)
+    monkeypatch.setattr(bias, "SWEEPS", 1)
     columns = Columns.from_arrays(
         user_index=np.array([1, 1, 2], np.int32),
         item_index=np.array([1, 2, 1], np.int32),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data_pipeline.dataset import PreparedDataset
-from trainer.baselines import fit_bias_model
+from trainer.baselines.bias import fit_bias_model
 from trainer.metrics import rating_errors
 from trainer.run import Run, load_run
 from trainer.scoring import Scorer

@@ -64,3 +64,29 @@ class Interactions:
         position = np.repeat(np.arange(len(user_index)), counts)
         within = np.arange(len(position)) - np.repeat(np.cumsum(counts) - counts, counts)
         return position, self.items[np.repeat(self.offsets[user_index], counts) + within]
+
+    def select(self, user_index: np.ndarray) -> Interactions:
+        """Those of some users, in their order: row r has the items of `user_index[r]`.
+
+        >>> seen = Interactions(np.array([0, 0, 1, 3]), np.array([1, 1, 3], np.int32), 4)
+        >>> seen.select(np.array([2, 0, 2])).offsets
+        array([0, 2, 2, 4])
+        """
+        _, items = self.of_users(user_index)
+        offsets = np.concatenate([[0], np.cumsum(self.counts[user_index])])
+        return Interactions(offsets, items, self.num_item_rows)
+
+    def contains(self, user_index: np.ndarray, item_index: np.ndarray) -> np.ndarray:
+        """Whether each pair is among them, bool, of the shape that the two arrays broadcast to.
+
+        >>> seen = Interactions(np.array([0, 0, 1, 3]), np.array([1, 1, 3], np.int32), 4)
+        >>> seen.contains(np.array([[1], [2]]), np.array([1, 3]))
+        array([[ True, False],
+               [ True,  True]])
+        """
+        users = np.repeat(np.arange(len(self.counts)), self.counts)
+        cells = users * self.num_item_rows + self.items
+        wanted = user_index.astype(np.int64) * self.num_item_rows + item_index
+        if not len(cells):
+            return np.zeros(wanted.shape, bool)
+        return cells[np.minimum(np.searchsorted(cells, wanted), len(cells) - 1)] == wanted

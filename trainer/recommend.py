@@ -14,7 +14,7 @@ from data_pipeline.dataset import PreparedDataset
 from data_pipeline.errors import UserError
 from data_pipeline.labels import SPLITS
 from data_pipeline.vocabulary import UNKNOWN_INDEX
-from trainer.baselines import fit_bias_model
+from trainer.baselines.bias import fit_bias_model
 from trainer.run import Run, load_run
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What any model must beat: predictions without learning an embedding."""
+"""Ratings as the sum of a mean, a user bias and an item bias."""
 
 from __future__ import annotations
 
@@ -30,6 +30,14 @@ class BiasModel:
     def predict(self, user_index: np.ndarray, item_index: np.ndarray) -> np.ndarray:
         """Ratings, float64 [rows]; unknown ids get what is left of the sum without them."""
         return self.mean + self.user_bias[user_index] + self.item_bias[item_index]
+
+    @property
+    def num_item_rows(self) -> int:
+        return len(self.item_bias)
+
+    def scores(self, user_index: np.ndarray) -> np.ndarray:
+        """scores_UI of all items, as a `Ranker`: every user gets the best liked ones."""
+        return self.mean + np.add.outer(self.user_bias[user_index], self.item_bias)
 
 
 def fit_bias_model(train: Columns, *, num_user_rows: int, num_item_rows: int) -> BiasModel:

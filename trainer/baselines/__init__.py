@@ -1,0 +1,1 @@
+"""What any model must beat: predictions and rankings that learn no embedding."""

@@ -1,0 +1,150 @@
+"""What rankings make of the catalogue: how much of it they show, how evenly, how novel and how varied.
+
+coverage@k   share of the known items that at least one user was recommended (Herlocker et al. 2004, 3.2)
+gini@k       Gini index of how often each known item was recommended: 0 all equally often, towards 1 few alone
+             (Gunawardana & Shani 2015, equation 8.21)
+novelty@k    mean of -log2(share of training users who rated the item) over all recommendations, in bits
+             (Zhou et al. 2010)
+diversity@k  mean over users of 1 - the mean cosine of two of their recommendations (Ziegler et al. 2005), by the
+             items' lists of features such as genres; items without any, and users with fewer than two
+             items that have some, are left out
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trainer.interactions import Interactions
+
+# Cells of a dense sum of feature vectors at a time: 32 MB.
+BLOCK_CELLS = 2**22
+
+
+@dataclass(frozen=True)
+class ItemFeatures:
+    """The items' lists of features: compressed sparse rows of ones.
+
+    Attributes:
+        offsets: int64 [num_item_rows + 1]; an item's features are `features[offsets[i] : offsets[i + 1]]`.
+        features: numbers of features, once each within an item.
+    """
+
+    offsets: np.ndarray
+    features: np.ndarray
+    num_features: int
+
+    @property
+    def counts(self) -> np.ndarray:
+        """How many features each item has, int64 [num_item_rows]."""
+        return np.diff(self.offsets)
+
+
+def item_features(items: pa.Table) -> ItemFeatures | None:
+    """The values of all list columns of a dataset's `items`; None where there is no such column.
+
+    >>> items = pa.table({"item_id": [7, 8, 9], "genres": [["Drama", "War"], None, ["War"]]})
+    >>> features = item_features(items)
+    >>> features.offsets, features.features
+    (array([0, 0, 2, 2, 3]), array([0, 1, 1]))
+    """
+    row, feature, num_features = [], [], 0
+    for name in items.column_names:
+        if not pa.types.is_list(items[name].type):
+            continue
+        column = items[name].combine_chunks()
+        values = pc.dictionary_encode(pc.list_flatten(column))
+        known = values.is_valid().to_numpy(zero_copy_only=False)
+        row.append(pc.list_parent_indices(column).to_numpy()[known] + 1)
+        feature.append(values.indices.drop_null().to_numpy() + num_features)
+        num_features += len(values.dictionary)
+    if not num_features:
+        return None
+    cells = np.concatenate(row).astype(np.int64) * num_features + np.concatenate(feature)
+    row_of, feature_of = np.divmod(np.unique(cells), num_features)
+    counts = np.bincount(row_of, minlength=len(items) + 1)
+    return ItemFeatures(np.concatenate([[0], np.cumsum(counts)]), feature_of, num_features)
+
+
+def catalog_metrics(
+    recommended_UK: np.ndarray,
+    *,
+    ks: Sequence[int],
+    train: Interactions,
+    features: ItemFeatures | None,
+) -> dict[str, float]:
+    """`coverage@k`, `gini@k`, `novelty@k`, and `diversity@k` where the items have features.
+
+    Args:
+        recommended_UK: int32 item indices, best first, 0 for none; K is at least the largest k. At least one
+            item in all.
+        train: what every user of training rated.
+
+    One item for all users, which half of the training's two users rated:
+
+    >>> train = Interactions(np.array([0, 0, 2, 3]), np.array([1, 2, 2], np.int32), num_item_rows=3)
+    >>> catalog_metrics(np.array([[1], [1]]), ks=[1], train=train, features=None)
+    {'coverage@1': 0.5, 'gini@1': 0.5, 'novelty@1': 1.0}
+    """
+    num_users = max(1, len(train.counts) - 1)
+    # Every known item was rated by somebody in training.
+    share_I = np.maximum(np.bincount(train.items, minlength=train.num_item_rows), 1) / num_users
+    metrics = {}
+    for k in ks:
+        recommended = recommended_UK[:, :k]
+        items = recommended[recommended > 0]
+        times_I = np.bincount(items, minlength=train.num_item_rows)[1:]
+        metrics[f"coverage@{k}"] = float(np.mean(times_I > 0))
+        metrics[f"gini@{k}"] = gini(times_I)
+        metrics[f"novelty@{k}"] = float(np.mean(-np.log2(share_I[items])))
+        diversity = None if features is None else intra_list_diversity(recommended, features)
+        if diversity is not None:
+            metrics[f"diversity@{k}"] = diversity
+    return metrics
+
+
+def gini(counts: np.ndarray) -> float:
+    """The Gini index of counts, at least one of them positive.
+
+    >>> gini(np.array([1, 1, 1])), gini(np.array([0, 0, 6]))
+    (0.0, 0.6666666666666666)
+    """
+    ascending = np.sort(counts)
+    number = len(ascending)
+    return float((2 * np.arange(1, number + 1) - number - 1) @ ascending / (number * ascending.sum()))
+
+
+def intra_list_diversity(recommended_UK: np.ndarray, features: ItemFeatures) -> float | None:
+    """Mean over users of 1 - mean cosine of pairs; None where no user has two items with features.
+
+    The sum over pairs needs no pairs: n unit vectors of sum s have |s|^2 = n + 2 * (sum of pairs' cosines).
+
+    >>> features = ItemFeatures(np.array([0, 0, 1, 2, 4]), np.array([0, 1, 0, 1]), num_features=2)
+    >>> round(intra_list_diversity(np.array([[1, 2], [1, 3]]), features), 4)  # cosines 0 and 0.7071
+    0.6464
+    """
+    step = max(1, BLOCK_CELLS // features.num_features)
+    diversity = []
+    for begin in range(0, len(recommended_UK), step):
+        block_UK = recommended_UK[begin : begin + step]
+        has_features_UK = features.counts[block_UK] > 0
+        row, rank = np.nonzero(has_features_UK)
+        item = block_UK[row, rank]
+        count = features.counts[item]
+        within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        feature = features.features[np.repeat(features.offsets[item], count) + within]
+        cell = np.repeat(row, count) * features.num_features + feature
+        sums = np.bincount(
+            cell, weights=np.repeat(count**-0.5, count), minlength=len(block_UK) * features.num_features
+        )
+        squared_U = (sums.reshape(len(block_UK), -1) ** 2).sum(axis=1)
+        number_U = has_features_UK.sum(axis=1)
+        pairs_U = number_U * (number_U - 1)
+        counted = pairs_U > 0
+        diversity.append(1 - (squared_U - number_U)[counted] / pairs_U[counted])
+    values = np.concatenate(diversity) if diversity else np.empty(0)
+    return float(values.mean()) if len(values) else None
