@@ -129,6 +129,7 @@ def _baseline_rows(split: str, workdir: Path) -> list[dict[str, Any]]:
     return [
         {"split": split, "name": name, "test_rmse": errors["rmse"], "test_mae": errors["mae"]}
         for name, errors in baselines.items()
+        if "rmse" in errors
     ]
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import click
 
+from launch.evaluate import evaluate
 from launch.options import (
     AS_PATH,
     best_option,
     data_argument,
+    existing_run,
     json_option,
     print_result,
     recipe_option,
@@ -91,32 +93,6 @@ def train(
 
 @cli.command()
 @workdir_argument
-@best_option
-@json_option
-def evaluate(workdir: Path | None, best: bool, as_json: bool) -> None:
-    """Errors on the test split, beside baselines fitted on the same training rows.
-
-    WORKDIR is a trained run; by default the newest under runs/.
-    """
-    workdir = _existing_run(workdir)
-    from trainer.evaluate import evaluate
-    from trainer.run import load_run
-
-    result = evaluate(load_run(workdir, best=best))
-    rows = {"model": result.test, **result.baselines}
-    lines = [result.protocol, f"{'':16}{'RMSE':>8}{'MAE':>8}"]
-    lines += [f"{name:16}{errors['rmse']:8.4f}{errors['mae']:8.4f}" for name, errors in rows.items()]
-    fields = {
-        "workdir": str(workdir),
-        "test": result.test,
-        "baselines": result.baselines,
-        "protocol": result.protocol,
-    }
-    print_result(fields, "\n".join(lines), as_json)
-
-
-@cli.command()
-@workdir_argument
 @click.option("--user", help="A raw user id; needs --item.")
 @click.option("--item", help="A raw item id; needs --user.")
 @click.option("--pairs", type=AS_PATH, help="A CSV file with columns user_id and item_id.")
@@ -135,7 +111,7 @@ def predict(
     from data_pipeline.pairs import read_pairs
 
     asked = read_pairs(pairs) if pairs is not None else [(user, item)] if user is not None else None
-    workdir = _existing_run(workdir)
+    workdir = existing_run(workdir)
     from trainer.predict import predict
     from trainer.run import load_run
 
@@ -160,7 +136,7 @@ def recommend(workdir: Path | None, user: str | None, k: int, best: bool, as_jso
     """The k best items that a user has not rated yet."""
     if k < 1:
         raise click.BadParameter(f"k must be at least 1, got {k}", param_hint="-k")
-    workdir = _existing_run(workdir)
+    workdir = existing_run(workdir)
     from trainer.recommend import recommend
     from trainer.run import load_run
 
@@ -173,6 +149,8 @@ def recommend(workdir: Path | None, user: str | None, k: int, best: bool, as_jso
     ]
     for rank, item in enumerate(items, start=1):
         lines.append(f"{rank:3}. {item['title'] or item['item_id']}  ({item['score']:.2f})")
+    if len(items) < k:
+        lines.append(f"{len(items)} of {k} asked for: training knows no more that the user has not rated")
     fields = {
         "workdir": str(workdir),
         "user_id": result.user_id,
@@ -182,6 +160,7 @@ def recommend(workdir: Path | None, user: str | None, k: int, best: bool, as_jso
     print_result(fields, "\n".join(lines), as_json)
 
 
+cli.add_command(evaluate)
 cli.add_command(prepare)
 cli.add_command(verify)
 
@@ -255,14 +234,3 @@ def _tensorboard() -> str:
         if shutil.which("tensorboard")
         else os.path.relpath(Path(sys.prefix) / "bin/tensorboard")
     )
-
-
-def _existing_run(workdir: Path | None) -> Path:
-    """The run that is meant, checked before TensorFlow loads."""
-    from trainer.workdir import Workdir, newest_workdir
-
-    if workdir is None:
-        workdir = newest_workdir()
-        print(f"run       {workdir} (the newest)", file=sys.stderr)
-    Workdir(workdir).read()
-    return workdir

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,3 +27,14 @@ recipe_option = click.option(
 def print_result(fields: dict[str, Any], text: str, as_json: bool) -> None:
     """On stdout: one JSON object, or the text."""
     print(json.dumps(fields, allow_nan=False) if as_json else text)
+
+
+def existing_run(workdir: Path | None) -> Path:
+    """The run that is meant, checked before TensorFlow loads."""
+    from trainer.workdir import Workdir, newest_workdir
+
+    if workdir is None:
+        workdir = newest_workdir()
+        print(f"run       {workdir} (the newest)", file=sys.stderr)
+    Workdir(workdir).read()
+    return workdir

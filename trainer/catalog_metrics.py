@@ -1,13 +1,13 @@
 """What rankings make of the catalogue: how much of it they show, how evenly, how novel and how varied.
 
-coverage@k   share of the known items that at least one user was recommended (Herlocker et al. 2004, 3.2)
+coverage@k   share of the known items that at least one user was recommended (Herlocker et al. 2004)
 gini@k       Gini index of how often each known item was recommended: 0 all equally often, towards 1 few alone
              (Gunawardana & Shani 2015, equation 8.21)
 novelty@k    mean of -log2(share of training users who rated the item) over all recommendations, in bits
              (Zhou et al. 2010)
-diversity@k  mean over users of 1 - the mean cosine of two of their recommendations (Ziegler et al. 2005), by the
-             items' lists of features such as genres; items without any, and users with fewer than two
-             items that have some, are left out
+diversity@k  mean over users of 1 - the mean cosine of two of their recommendations (Ziegler et al. 2005),
+             by the items' lists of features such as genres; items without any, and users with fewer than
+             two items that have some, are left out
 """
 
 from __future__ import annotations

@@ -1,41 +1,124 @@
-"""How good a trained run is on its test rows, beside what needs no training."""
+"""How good a trained run is on its test rows, beside baselines: ratings and rankings."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from data_pipeline.dataset import PreparedDataset
+from data_pipeline.errors import UserError
 from trainer.baselines.bias import fit_bias_model
+from trainer.baselines.ease import EaseRanker, why_too_large
+from trainer.baselines.popularity import PopularityRanker
+from trainer.contenders import (
+    Contender,
+    Metrics,
+    RankingTask,
+    ranking_slice_metrics,
+    rating_slices,
+    train_interactions,
+)
+from trainer.holdout import Holdout, holdout_of
 from trainer.metrics import rating_errors
+from trainer.model_ranker import model_ranker
+from trainer.protocol import protocol, ranking_protocol
+from trainer.ranking import Ranker, top_items
+from trainer.ranking_metrics import hits, ranking_metrics
 from trainer.run import Run, load_run
 from trainer.scoring import Scorer
+from trainer.slices import SLICES, ranking_slices, row_slices
+
+MODEL = "model"
+KS = (5, 10, 20)
+NUM_NEGATIVES = 100
+
+# Who is ranking, users done, of how many.
+EvaluationProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Test errors of a model and of baselines fitted on the same training rows.
+    """A model and baselines fitted on the same training rows, judged by the same test rows.
 
     Attributes:
-        test: `rmse` and `mae`.
+        test: the model's metrics: `rmse` and `mae`; for every k, of rankings of all unseen items, `ndcg@10`,
+            `recall@10`, `precision@10`, `hr@10`, `map@10`, `mrr@10`, `coverage@10`, `gini@10`, `novelty@10`,
+            `diversity@10`; of the sampled protocol `sampled/ndcg@10` and so on. What there is not has no key.
         baselines: name -> the same keys.
-        protocol: one line: split, rows, clipping.
+        slices: of `trainer.slices` but for `all`: name -> who, `model` or a baseline -> the same keys.
+        counts: slice -> `rows` that ratings and `users` that rankings were judged by.
+        protocol: lines: split, rows, clipping; candidates, ties, duplicates, negatives; what was left out.
     """
 
-    test: dict[str, float]
-    baselines: dict[str, dict[str, float]]
+    test: Metrics
+    baselines: dict[str, Metrics]
+    slices: dict[str, dict[str, Metrics]]
+    counts: dict[str, dict[str, int]]
     protocol: str
 
 
-def evaluate(run: Run | str | Path) -> Evaluation:
-    """Evaluates a trained run (or its workdir) on the test split, which nothing was chosen on."""
+def evaluate(
+    run: Run | str | Path,
+    *,
+    ks: Sequence[int] = KS,
+    num_negatives: int = NUM_NEGATIVES,
+    ranking: bool = True,
+    gives_ratings: bool = True,
+    positive_from: float | None = None,
+    max_users: int | None = None,
+    seed: int = 0,
+    others: Mapping[str, Contender] | None = None,
+    progress: EvaluationProgress | None = None,
+) -> Evaluation:
+    """Evaluates a trained run (or its workdir) on the test split, which nothing was chosen on.
+
+    Args:
+        ks: lengths of the lists of recommended items.
+        num_negatives: of the sampled protocol; 0 leaves it out.
+        ranking: whether rankings are judged, which takes the scores of all items for all users.
+        gives_ratings: whether the model's scores are ratings.
+        positive_from: the lowest rating that makes a test item relevant; None: every one does.
+        max_users: rankings are judged by so many users, drawn at random; None: by all.
+        seed: of ties, negatives and drawn users.
+        others: baselines trained elsewhere, by name.
+        progress: is told who ranks, and how many of how many users are done.
+
+    Raises:
+        UserError: a value out of range, no test row, or no relevant one.
+    """
+    ks = _checked(ks, num_negatives, max_users)
     run = load_run(run)
+    dataset = run.dataset
+    if not dataset.num_rows("test"):
+        raise UserError(f"evaluate needs test rows, got none in {dataset.name}: it was prepared without")
+    task = None
+    if ranking:
+        holdout = holdout_of(dataset, "test", positive_from=positive_from)
+        if max_users is not None:
+            holdout = holdout.sample(max_users, seed=seed)
+        task = RankingTask(dataset, holdout, ks, num_negatives, seed)
+    model = Contender(run.scorer if gives_ratings else None, model_ranker(run))
+    baselines, skipped = _baselines(dataset, ranking=ranking)
+    results: dict[str, dict[str, Metrics]] = {}
+    for name, contender in {MODEL: model, **baselines, **(others or {})}.items():
+        rated = rating_slices(contender, dataset, "test")
+        ranked = {}
+        if task is not None:
+            ranked = ranking_slice_metrics(contender, task, progress=_named(progress, name))
+        results[name] = {part: {**rated.get(part, {}), **ranked.get(part, {})} for part in SLICES}
+    lines = [protocol(dataset), *([] if task is None else ranking_protocol(task, positive_from)), *skipped]
     return Evaluation(
-        test=split_errors(run.dataset, "test", run.scorer),
-        baselines=_baselines(run.dataset),
-        protocol=protocol(run.dataset),
+        test=results[MODEL]["all"],
+        baselines={name: metrics["all"] for name, metrics in results.items() if name != MODEL},
+        slices={
+            part: {name: metrics[part] for name, metrics in results.items() if metrics[part]}
+            for part in SLICES[1:]
+        },
+        counts=_counts(dataset, task),
+        protocol="\n".join(lines),
     )
 
 
@@ -57,34 +140,74 @@ def validation_logs(dataset: PreparedDataset, scorer: Scorer) -> dict[str, float
     return {"val_loss": val_loss, "val_rmse": errors["rmse"], "val_mae": errors["mae"]}
 
 
-def protocol(dataset: PreparedDataset) -> str:
-    """What was evaluated, in one line."""
-    settings = dataset.settings
-    share, seed = f"{settings.test_fraction:g}", settings.split_seed
-    cut = {
-        "random": f"random {share} test split, seed {seed}",
-        "per-user": f"random {share} of each user's rows as test split, seed {seed}",
-        "leave-last-out": "each user's last row as test split",
-        "time": f"latest {share} as test split",
-        "k-fold": f"fold {settings.fold} of {settings.folds} as test split, seed {seed}",
-    }.get(settings.split, f"predefined split {settings.split}")
-    low, high = dataset.rating_scale
-    return (
-        f"{dataset.name}, {cut}: {dataset.num_rows('train'):,} train, {dataset.num_rows('validation'):,} "
-        f"validation, {dataset.num_rows('test'):,} test rows; predictions clipped to [{low:g}, {high:g}]"
-    )
+def ranking_logs(
+    dataset: PreparedDataset,
+    ranker: Ranker,
+    split: str = "validation",
+    *,
+    k: int = 10,
+    max_users: int = 10_000,
+    holdout: Holdout | None = None,
+) -> dict[str, float]:
+    """`ndcg@10` and `recall@10` (for another k, of that) over a split's users; empty without rows in it.
+
+    Cheap enough for every epoch's end: where there are more than `max_users` users, always the same ones,
+    drawn at random, are ranked for.
+
+    Args:
+        holdout: the split's, where it was made before: of millions of rows it takes seconds.
+    """
+    if not dataset.num_rows(split):
+        return {}
+    holdout = (holdout or holdout_of(dataset, split)).sample(max_users)
+    top_UK = top_items(ranker, holdout.user_index, seen=holdout.seen, k=k)
+    metrics = ranking_metrics(hits(top_UK, holdout.relevant), holdout.num_relevant, ks=[k])
+    return {name: float(metrics[name].mean()) for name in (f"ndcg@{k}", f"recall@{k}")}
 
 
-def _baselines(dataset: PreparedDataset) -> dict[str, dict[str, float]]:
-    train, test = dataset.columns("train"), dataset.columns("test")
+def _checked(ks: Sequence[int], num_negatives: int, max_users: int | None) -> list[int]:
+    """The ks, ascending and once each."""
+    if not ks or min(ks) < 1:
+        raise UserError(f"every k must be at least 1, got {', '.join(map(str, ks)) or 'none'}")
+    if num_negatives < 0:
+        raise UserError(f"the number of negatives must be at least 0, got {num_negatives}")
+    if max_users is not None and max_users < 1:
+        raise UserError(f"the number of users must be at least 1, got {max_users}")
+    return sorted(set(ks))
+
+
+def _baselines(dataset: PreparedDataset, *, ranking: bool) -> tuple[dict[str, Contender], list[str]]:
+    """Baselines by name, and in words which are not there."""
     bias = fit_bias_model(
-        train, num_user_rows=len(dataset.user_vocabulary), num_item_rows=len(dataset.item_vocabulary)
+        dataset.columns("train"),
+        num_user_rows=len(dataset.user_vocabulary),
+        num_item_rows=len(dataset.item_vocabulary),
     )
-    predictions = {
-        "global_mean": np.full(len(test), bias.mean),
-        "user_item_bias": bias.predict(test.user_index, test.item_index),
+    baselines = {
+        "global_mean": Contender(ratings=lambda user_index, _: np.full(len(user_index), bias.mean)),
+        "user_item_bias": Contender(ratings=bias.predict, ranker=bias),
     }
-    return {
-        name: rating_errors(predicted, test.rating, scale=dataset.rating_scale)
-        for name, predicted in predictions.items()
+    if not ranking:
+        return baselines, []
+    train = train_interactions(dataset)
+    baselines["popularity"] = Contender(ranker=PopularityRanker.fit(train))
+    reason = why_too_large(train)
+    if reason is not None:
+        return baselines, [f"ease: left out, {reason}"]
+    baselines["ease"] = Contender(ranker=EaseRanker.fit(train))
+    return baselines, []
+
+
+def _counts(dataset: PreparedDataset, task: RankingTask | None) -> dict[str, dict[str, int]]:
+    rows = dataset.columns("test")
+    counts = {
+        name: {"rows": int(mask.sum())} for name, mask in row_slices(rows.user_index, rows.item_index).items()
     }
+    if task is not None:
+        for name, part in ranking_slices(task.holdout).items():
+            counts[name]["users"] = len(part.users)
+    return counts
+
+
+def _named(progress: EvaluationProgress | None, name: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(name, done, total)

@@ -24,9 +24,9 @@ class Holdout:
     """The users with at least one relevant item in a split; row r of everything is about the r-th of them.
 
     Relevant are a user's items in the split, each once, whatever the rating, or only those rated
-    `positive_from` or higher. An item that training does not know (cold) is relevant, too, though no model can
-    rank it. A user that training does not know (cold) is one of these users like any other: ids decide, not
-    embedding rows, which all cold users share.
+    `positive_from` or higher. An item that training does not know (cold) is relevant, too, though no model
+    can rank it. A user that training does not know (cold) is one of these users like any other: ids decide,
+    not embedding rows, which all cold users share.
 
     Attributes:
         user_index: int32 [users] embedding rows; 0 for cold users.

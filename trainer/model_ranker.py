@@ -6,10 +6,18 @@ from collections.abc import Callable
 
 import numpy as np
 
+from trainer.ranking import Ranker
+from trainer.run import Run
+
 # Pairs at a time: what the indices of a whole block of scores would take is 16 bytes a pair.
 CHUNK_PAIRS = 2**20
 
 ScorePairs = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def model_ranker(run: Run) -> Ranker:
+    """The fastest way to a run's scores of all items."""
+    return PairRanker(run.scorer, num_item_rows=len(run.dataset.item_vocabulary))
 
 
 class PairRanker:

@@ -8,8 +8,8 @@ from data_pipeline.dataset import PreparedDataset
 from data_pipeline.order import BatchOrder
 from trainer.config import PARTS, Config
 from trainer.devices import Devices
-from trainer.evaluate import protocol
 from trainer.optimizers import state_variables_per_weight
+from trainer.protocol import protocol
 from trainer.workdir import Workdir
 
 

@@ -1,14 +1,14 @@
 """How good rankings are, user by user: whether relevant items stand on top.
 
-Relevance is binary. A user has R relevant items; h_r is 1 where the item at rank r is one of them, else 0; hits@k
-is their sum up to rank k. HR, recall and precision are as in Herlocker et al. 2004.
+Relevance is binary. A user has R relevant items; h_r is 1 where the item at rank r is one of them, else 0;
+hits@k is their sum up to rank k. HR, recall and precision are as in Herlocker et al. 2004.
 
     hr@k         1 if hits@k > 0, else 0
     recall@k     hits@k / R
     precision@k  hits@k / k, also where fewer than k items were left to recommend
     ndcg@k       sum of h_r / log2(r + 1) up to k, over the same with min(k, R) hits on top
                  (Järvelin & Kekäläinen 2002)
-    map@k        sum of h_r * hits@r / r up to k, over min(k, R): average precision, whose mean over users is MAP
+    map@k        sum of h_r * hits@r / r up to k, over min(k, R): average precision, whose mean is MAP
     mrr@k        1 / rank of the first hit up to k, 0 without one
 
 Others divide differently: trec_eval's MAP@k is over R.

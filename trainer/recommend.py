@@ -14,7 +14,10 @@ from data_pipeline.dataset import PreparedDataset
 from data_pipeline.errors import UserError
 from data_pipeline.labels import SPLITS
 from data_pipeline.vocabulary import UNKNOWN_INDEX
-from trainer.baselines.bias import fit_bias_model
+from trainer.baselines.bias import BiasModel, fit_bias_model
+from trainer.interactions import Interactions
+from trainer.model_ranker import model_ranker
+from trainer.ranking import top_items
 from trainer.run import Run, load_run
 
 if TYPE_CHECKING:
@@ -28,8 +31,8 @@ class Recommendation:
     Attributes:
         known_user: whether training had the user. If not, the items are those best liked by everybody:
             highest mean + item bias, shrunk so that a few high ratings do not suffice.
-        items: columns item_id, title (None where unknown), score; at most k rows, fewer if the user has rated
-            almost everything. Scores only order, they are not clipped to the rating scale.
+        items: columns item_id, title (None where unknown), score; at most k rows: fewer, or none, if the user
+            has rated all other items. Scores only order, they are not clipped to the rating scale.
     """
 
     user_id: object
@@ -45,7 +48,7 @@ def recommend(run: Run | str | Path, user_id: object = None, *, k: int = 10) -> 
         user_id: raw id; None for the user of the first test row.
 
     Raises:
-        UserError: k below 1.
+        UserError: k below 1, or no user named and no test row.
     """
     import pandas as pd
 
@@ -53,36 +56,43 @@ def recommend(run: Run | str | Path, user_id: object = None, *, k: int = 10) -> 
         raise UserError(f"k must be at least 1, got {k}")
     run = load_run(run)
     dataset = run.dataset
+    if user_id is None and not dataset.num_rows("test"):
+        raise UserError(f"recommend takes the user of the first test row, {dataset.name} has none: name one")
     if user_id is None:
         user_id = dataset.table("test")["user_id"][0].as_py()
     user_index = int(dataset.user_vocabulary.index(pa.array([user_id]))[0])
-    item_index = np.arange(1, len(dataset.item_vocabulary), dtype=np.int32)
     known_user = user_index != UNKNOWN_INDEX
-    if known_user:
-        scores = run.scorer(np.full_like(item_index, user_index), item_index)
-    else:
-        bias = fit_bias_model(
-            dataset.columns("train"),
-            num_user_rows=len(dataset.user_vocabulary),
-            num_item_rows=len(dataset.item_vocabulary),
-        )
-        scores = bias.mean + bias.item_bias[item_index]
-    scores[np.isin(item_index, _seen_items(dataset, user_id, user_index))] = -np.inf
-    best = np.argsort(-scores, kind="stable")[:k]
-    best = best[np.isfinite(scores[best])]
+    bias = None if known_user else _bias_model(dataset)
+    user = np.array([user_index], np.int32)
+    best = top_items(
+        bias or model_ranker(run),
+        user,
+        seen=_seen_items(dataset, user_id, user_index),
+        k=min(k, len(dataset.items)),
+    )[0]
+    item_index = best[best > 0]
+    scores = (bias.predict if bias else run.scorer)(np.repeat(user, len(item_index)), item_index)
     items = pd.DataFrame(
         {
-            "item_id": dataset.item_vocabulary.ids.take(pa.array(best)).to_pylist(),
+            "item_id": dataset.item_vocabulary.ids_of(item_index).to_pylist(),
             # As objects: pandas would make a missing title NaN.
-            "title": pd.Series(dataset.titles(item_index[best]), dtype=object),
-            "score": scores[best],
+            "title": pd.Series(dataset.titles(item_index), dtype=object),
+            "score": scores,
         }
     )
     return Recommendation(user_id=user_id, known_user=known_user, items=items)
 
 
-def _seen_items(dataset: PreparedDataset, user_id: object, user_index: int) -> np.ndarray:
-    """Item indices that the user rated in any split."""
+def _bias_model(dataset: PreparedDataset) -> BiasModel:
+    return fit_bias_model(
+        dataset.columns("train"),
+        num_user_rows=len(dataset.user_vocabulary),
+        num_item_rows=len(dataset.item_vocabulary),
+    )
+
+
+def _seen_items(dataset: PreparedDataset, user_id: object, user_index: int) -> Interactions:
+    """The items that the user rated in any split, as those of row 0."""
     seen = []
     for split in SPLITS:
         table = dataset.table(split)
@@ -93,4 +103,6 @@ def _seen_items(dataset: PreparedDataset, user_id: object, user_index: int) -> n
         else:
             continue
         seen.append(table.filter(rows)["item_index"].to_numpy())
-    return np.concatenate(seen)
+    pairs = [(np.ones_like(items), items) for items in seen]
+    items = Interactions.of(pairs, num_user_rows=2, num_item_rows=len(dataset.item_vocabulary))
+    return items.select(np.array([1]))

@@ -5,8 +5,8 @@ Known is what training rows have; ids decide.
     all         every row. A ranking is judged for every user with a relevant item, and a relevant item that
                 is not known counts as missed.
     warm        rows of known users and known items. Rankings: known users, judged by their known items alone.
-    cold_users  rows of users that are not known, whatever the item. Rankings: what the model gives the unknown
-                user; items that are not known count as missed.
+    cold_users  rows of users that are not known, whatever the item. Rankings: what the model gives the
+                unknown user; items that are not known count as missed.
     cold_items  rows of items that are not known, whatever the user. Rankings: users with such items, judged
                 by them alone. What ranks known items only misses them all, so here all is 0.
 

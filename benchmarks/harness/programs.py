@@ -52,8 +52,8 @@ def run_train(
 
 
 def run_evaluate(workdir: Path) -> ProcessRun:
-    """`reeltrain evaluate` of a trained run."""
-    return _run(["-m", "launch.main", "evaluate", str(workdir), "--json"])
+    """`reeltrain evaluate` of a trained run, of its ratings only."""
+    return _run(["-m", "launch.main", "evaluate", str(workdir), "--no-ranking", "--json"])
 
 
 def end_cleanly_on_sigterm() -> None:

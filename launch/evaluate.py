@@ -1,0 +1,144 @@
+"""The verb `evaluate`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from launch.options import best_option, existing_run, json_option, print_result, workdir_argument
+
+if TYPE_CHECKING:
+    from trainer.evaluate import Evaluation
+
+# A line at least this often while rankings are made.
+LINE_EVERY_SECS = 10.0
+RANKING = ("ndcg", "recall", "precision", "hr", "map", "mrr", "coverage", "gini", "novelty", "diversity")
+HEADS = {"rmse": "RMSE", "mae": "MAE", "ndcg": "NDCG", "hr": "HR", "map": "MAP", "mrr": "MRR", "gini": "Gini"}
+
+
+class _Lengths(click.ParamType):
+    """`5,10,20`"""
+
+    name = "K,K,…"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        try:
+            lengths = tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            lengths = ()
+        if not lengths or min(lengths) < 1:
+            self.fail(f"k must be whole numbers of at least 1 with commas between, got {value}", param, ctx)
+        return lengths
+
+
+@click.command()
+@workdir_argument
+@click.option("-k", "ks", type=_Lengths(), default="5,10,20", show_default=True, help="Lengths of the lists.")
+@click.option(
+    "--negatives",
+    type=click.IntRange(min=0),
+    default=100,
+    show_default=True,
+    help="Items that each test item is ranked among in the sampled protocol; 0 leaves it out.",
+)
+@click.option(
+    "--positive-from", type=float, help="Lowest rating that makes a test item relevant.  [default: any]"
+)
+@click.option(
+    "--max-users", type=click.IntRange(min=1), help="Rank for so many users, drawn at random.  [default: all]"
+)
+@click.option("--no-ranking", is_flag=True, help="Only RMSE and MAE.")
+@best_option
+@json_option
+def evaluate(
+    workdir: Path | None,
+    ks: tuple[int, ...],
+    negatives: int,
+    positive_from: float | None,
+    max_users: int | None,
+    no_ranking: bool,
+    best: bool,
+    as_json: bool,
+) -> None:
+    """Errors and rankings on the test split, beside baselines fitted on the same training rows.
+
+    WORKDIR is a trained run; by default the newest under runs/.
+    """
+    workdir = existing_run(workdir)
+    from trainer.evaluate import evaluate
+    from trainer.run import load_run
+
+    result = evaluate(
+        load_run(workdir, best=best),
+        ks=ks,
+        num_negatives=negatives,
+        ranking=not no_ranking,
+        positive_from=positive_from,
+        max_users=max_users,
+        progress=_Lines(),
+    )
+    fields = {
+        "workdir": str(workdir),
+        "test": result.test,
+        "baselines": result.baselines,
+        "slices": result.slices,
+        "counts": result.counts,
+        "protocol": result.protocol,
+    }
+    print_result(fields, table(result, ks=sorted(set(ks))), as_json)
+
+
+def table(result: Evaluation, *, ks: Sequence[int]) -> str:
+    """What a person reads: the model beside the baselines, metric by metric; then the slices."""
+    rows = {"model": result.test, **result.baselines}
+    lines = [*result.protocol.splitlines(), "", *_block("ratings", rows, ["rmse", "mae"])]
+    for k in ks:
+        lines += _block(f"all unseen items, k = {k}", rows, [f"{metric}@{k}" for metric in RANKING])
+    sampled = [f"sampled/{metric}@{k}" for k in ks for metric in ("ndcg", "hr")]
+    lines += _block("sampled", rows, [*sampled, f"sampled/mrr@{ks[-1]}"], with_k=True)
+    # Slices at one k, the middle one: all are in the JSON object.
+    k = ks[len(ks) // 2]
+    keys = ["rmse", "mae", *(f"{metric}@{k}" for metric in RANKING[:6])]
+    for name, metrics in result.slices.items():
+        counts = ", ".join(f"{count:,} {what}" for what, count in result.counts[name].items())
+        title = f"{name.replace('_', ' ')}: {counts}"
+        lines += _block(title, metrics, keys) or [title, ""]
+    return "\n".join(lines).rstrip()
+
+
+def _block(
+    title: str, rows: Mapping[str, Mapping[str, float]], keys: Sequence[str], *, with_k: bool = False
+) -> list[str]:
+    """A table of those keys and rows that there are, under its title."""
+    keys = [key for key in keys if any(key in metrics for metrics in rows.values())]
+    if not keys:
+        return []
+    heads = []
+    for key in keys:
+        metric, _, k = key.removeprefix("sampled/").partition("@")
+        heads.append(HEADS.get(metric, metric) + (f"@{k}" if with_k else ""))
+    lines = [title, f"{'':16}" + "".join(f"{head:>10}" for head in heads)]
+    for name, metrics in rows.items():
+        if any(key in metrics for key in keys):
+            cells = [f"{metrics[key]:10.4f}" if key in metrics else f"{'-':>10}" for key in keys]
+            lines.append(f"{name:16}" + "".join(cells))
+    return [*lines, ""]
+
+
+class _Lines:
+    """Tells on stderr how far rankings are, where they take long."""
+
+    def __init__(self) -> None:
+        self._shown = time.monotonic()
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        if time.monotonic() - self._shown > LINE_EVERY_SECS:
+            self._shown = time.monotonic()
+            print(f"ranking   {name}: {done:,} of {total:,} users", file=sys.stderr, flush=True)
