@@ -1,10 +1,15 @@
-"""Bias baselines against planted biases and a five-line reference."""
+"""Baselines against planted biases, a five-line reference and scikit-learn's ridge regression."""
 
 import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
 
 from data_pipeline.columns import Columns
-from trainer.baselines import bias
-from trainer.baselines.bias import fit_bias_model
+from trainer.baselines import bias, ease
+from trainer.baselines.bias import BiasModel, fit_bias_model
+from trainer.baselines.ease import EaseRanker, why_too_large
+from trainer.baselines.popularity import PopularityRanker
+from trainer.interactions import Interactions
 
 
 def test_planted_biases_are_found():
@@ -39,3 +44,56 @@ def test_one_sweep_equals_the_formula(monkeypatch):
     np.testing.assert_allclose(model.user_bias, [0, user_1, user_2])
     unknown = np.array([0], np.int32)
     assert model.predict(unknown, unknown) == [3.0]
+
+
+def interactions(num_users=60, num_items=12, seed=0):
+    rng = np.random.default_rng(seed)
+    pairs = rng.integers(1, num_users + 1, 300), 1 + (rng.random(300) ** 2 * num_items).astype(int)
+    return Interactions.of([pairs], num_user_rows=num_users + 1, num_item_rows=num_items + 1)
+
+
+def dense(train):
+    x_UI = np.zeros((len(train.counts), train.num_item_rows))
+    x_UI[train.of_users(np.arange(len(train.counts)))] = 1
+    return x_UI
+
+
+@pytest.mark.parametrize("block_cells", [1, 100, 2**24])
+def test_ease_is_a_ridge_regression_of_each_item_on_all_others(block_cells, monkeypatch):
+    monkeypatch.setattr(ease, "BLOCK_CELLS", block_cells)
+    train = interactions()
+    ranker = EaseRanker.fit(train, l2=7.0)
+    x_UI = dense(train)
+    for item in range(1, train.num_item_rows):
+        others = [other for other in range(1, train.num_item_rows) if other != item]
+        regression = Ridge(alpha=7.0, fit_intercept=False).fit(x_UI[:, others], x_UI[:, item])
+        np.testing.assert_allclose(ranker.weights[others, item], regression.coef_, atol=1e-6)
+        assert ranker.weights[item, item] == 0
+    users = np.array([5, 0, 59])
+    np.testing.assert_allclose(ranker.scores(users), x_UI[users] @ ranker.weights, atol=1e-6)
+    assert not ranker.scores(users)[1].any()
+
+
+def test_ease_says_why_it_is_left_out():
+    def of(num_users, num_items):
+        return Interactions(np.zeros(num_users + 2, np.int64), np.empty(0, np.int32), num_items + 1)
+
+    assert why_too_large(of(6_040, 3_706)) is None
+    assert why_too_large(of(10, 20_001)) == (
+        "it inverts a matrix of items by items, 20,001 items (at most 20,000)"
+    )
+    assert "138,000 users x 19,000^2 items are 1e+14 products" in why_too_large(of(138_000, 19_000))
+
+
+def test_popularity_counts_users():
+    train = interactions()
+    ranker = PopularityRanker.fit(train)
+    np.testing.assert_array_equal(ranker.scores(np.array([0, 3])), [dense(train).sum(axis=0)] * 2)
+
+
+def test_the_bias_model_ranks_as_it_predicts():
+    model = BiasModel(mean=3.0, user_bias=np.array([0, 1.0, -1]), item_bias=np.array([0, 0.5, -0.5, 2]))
+    users, items = np.array([2, 0]), np.arange(4)
+    expected = [model.predict(np.full(4, user), items) for user in users]
+    np.testing.assert_array_equal(model.scores(users), expected)
+    assert model.num_item_rows == 4

@@ -56,14 +56,45 @@ def test_train_prints_the_promised_keys(project):
 
 @pytest.mark.slow
 def test_evaluate_prints_model_and_baselines(project):
-    result = run_json(project, "evaluate", "runs/first")
+    result = run_json(project, "evaluate", "runs/first", "-k", "7,3", "--negatives", "9")
+    assert set(result["baselines"]) == {"global_mean", "user_item_bias", "popularity", "ease"}
+    for name in ("global_mean", "user_item_bias"):
+        assert {"rmse", "mae"} <= set(result["baselines"][name])
+    ranked = {"rmse", "mae", "ndcg@3", "ndcg@7", "hr@7", "coverage@7", "sampled/ndcg@7"}
+    assert ranked <= set(result["test"])
+    assert set(result["slices"]) == {"warm", "cold_users", "cold_items"}
+    assert result["counts"]["all"]["rows"] == 100
+    assert "clipped to [1, 5]" in result["protocol"]
+    text = run(project, "evaluate", "-k", "7").stdout
+    for value in (result["test"]["rmse"], result["test"]["ndcg@7"], result["baselines"]["ease"]["hr@7"]):
+        assert f"{value:.4f}" in text
+    assert result["protocol"].splitlines()[0] in text
+    assert "all unseen items, k = 7" in text
+
+
+@pytest.mark.slow
+def test_evaluate_without_ranking_prints_errors_only(project):
+    result = run_json(project, "evaluate", "--no-ranking")
     assert set(result["baselines"]) == {"global_mean", "user_item_bias"}
     for errors in (result["test"], *result["baselines"].values()):
         assert set(errors) == {"rmse", "mae"}
-    assert "clipped to [1, 5]" in result["protocol"]
-    text = run(project, "evaluate").stdout
-    assert f"{result['test']['rmse']:.4f}" in text
-    assert result["protocol"] in text
+    assert "NDCG" not in run(project, "evaluate", "--no-ranking").stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("-k", "5,x"), "k must be whole numbers of at least 1 with commas between, got 5,x"),
+        (("-k", "0"), "k must be whole numbers of at least 1 with commas between, got 0"),
+        (("--negatives", "-1"), "-1 is not in the range x>=0"),
+        (("--max-users", "0"), "0 is not in the range x>=1"),
+    ],
+)
+def test_evaluate_refuses_what_it_cannot_rank_by(tmp_path, option, message):
+    done = run(tmp_path, "evaluate", *option, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.slow
@@ -92,6 +123,10 @@ def test_recommend_prints_titles_and_says_what_it_does_for_the_unknown(project):
     text = run(project, "recommend", "--user", "nobody", "-k", "2").stdout
     assert "nobody is not in the training data: the items best liked by everybody" in text
     assert len(text.splitlines()) == 3
+    text = run(project, "recommend", "--user", "1", "-k", "5000").stdout
+    assert text.splitlines()[-1].endswith(
+        "of 5000 asked for: training knows no more that the user has not rated"
+    )
 
 
 @pytest.mark.slow

@@ -1,0 +1,118 @@
+"""Who is judged by which items: known and unknown users and items told apart by their ids."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from data_pipeline.errors import UserError
+from data_pipeline.vocabulary import Vocabulary
+from trainer.holdout import holdout_of
+from trainer.slices import ranking_slices
+
+
+def dataset_of(train, validation, test):
+    """What a prepared dataset tells, of rows (user, item, rating)."""
+    vocabularies = [Vocabulary(pa.array(sorted({row[column] for row in train}))) for column in (0, 1)]
+
+    def table(rows, *, with_ids):
+        user, item, rating = (pa.chunked_array([list(column)]) for column in zip(*rows, strict=True))
+        ids = {"user_id": user, "item_id": item} if with_ids else {}
+        index = [v.index(column) for v, column in zip(vocabularies, (user, item), strict=True)]
+        return pa.table({"user_index": index[0], "item_index": index[1], "rating": rating, **ids})
+
+    tables = {
+        "train": table(train, with_ids=False),
+        "validation": table(validation, with_ids=True)
+        if validation
+        else table([("?", "?", 1.0)], with_ids=True)[:0],
+        "test": table(test, with_ids=True),
+    }
+    return SimpleNamespace(
+        name="small", table=tables.get, user_vocabulary=vocabularies[0], item_vocabulary=vocabularies[1]
+    )
+
+
+# Known users a, b, c are 1 to 3; known items p to s are 1 to 4.
+TRAIN = [("a", "p", 5.0), ("a", "q", 2.0), ("b", "p", 4.0), ("b", "r", 3.0), ("c", "s", 1.0)]
+VALIDATION = [("a", "r", 3.0), ("x", "q", 5.0), ("z", "z", 1.0)]
+TEST = [
+    ("a", "s", 4.0),
+    ("a", "new", 5.0),
+    ("a", "new", 1.0),
+    ("a", "newer", 2.0),
+    ("b", "p", 5.0),  # in train, too
+    ("x", "p", 4.0),  # x and y are not known
+    ("x", "q", 5.0),  # in validation, too
+    ("y", "new", 1.0),
+]
+
+
+def items_of(interactions, row):
+    return interactions.items[slice(*interactions.offsets[row : row + 2])].tolist()
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return dataset_of(TRAIN, VALIDATION, TEST)
+
+
+def test_relevant_seen_and_rated_items_of_test_users(dataset):
+    holdout = holdout_of(dataset)
+    # b has nothing but an item of train; x and y have one row each, both of embedding row 0.
+    assert holdout.user_index.tolist() == [1, 0, 0]
+    assert [items_of(holdout.relevant, row) for row in range(3)] == [[4], [1], []]
+    assert holdout.num_cold_relevant.tolist() == [2, 0, 1]
+    assert holdout.num_relevant.tolist() == [3, 1, 1]
+    assert [items_of(holdout.seen, row) for row in range(3)] == [[1, 2, 3], [2], []]
+    assert [items_of(holdout.rated, row) for row in range(3)] == [[1, 2, 3, 4], [1, 2], []]
+    assert holdout.num_seen_again == 2
+
+
+def test_validation_is_judged_without_knowing_test(dataset):
+    holdout = holdout_of(dataset, "validation")
+    assert holdout.user_index.tolist() == [1, 0, 0]
+    assert [items_of(holdout.relevant, row) for row in range(3)] == [[3], [2], []]
+    assert [items_of(holdout.seen, row) for row in range(3)] == [[1, 2], [], []]
+    assert [items_of(holdout.rated, row) for row in range(3)] == [[1, 2, 3, 4], [1, 2], []]
+
+
+def test_only_high_ratings_are_relevant_where_that_is_asked_for(dataset):
+    holdout = holdout_of(dataset, positive_from=4.5)
+    assert holdout.user_index.tolist() == [1]
+    assert (holdout.num_relevant.tolist(), holdout.num_cold_relevant.tolist()) == ([1], [1])
+    # What was not liked is no negative, either.
+    assert items_of(holdout.rated, 0) == [1, 2, 3, 4]
+    with pytest.raises(UserError, match="a test row rated 6 or higher, got none among 8 of small"):
+        holdout_of(dataset, positive_from=6)
+
+
+def test_slices_count_warm_and_cold_apart(dataset):
+    slices = ranking_slices(holdout_of(dataset))
+    found = {name: (part.users.tolist(), part.num_relevant.tolist()) for name, part in slices.items()}
+    assert found == {
+        "all": ([0, 1, 2], [3, 1, 1]),
+        "warm": ([0], [1]),
+        "cold_users": ([1, 2], [1, 1]),
+        "cold_items": ([0, 2], [2, 1]),
+    }
+    assert [part.by_known_items for part in slices.values()] == [True, True, True, False]
+
+
+def test_without_validation_only_training_is_seen():
+    holdout = holdout_of(dataset_of(TRAIN, [], TEST))
+    assert holdout.user_index.tolist() == [1, 0, 0]
+    assert [items_of(holdout.seen, row) for row in range(3)] == [[1, 2], [], []]
+    assert items_of(holdout.relevant, 1) == [1, 2]
+
+
+def test_a_sample_is_of_the_same_users_in_their_order(dataset):
+    holdout = holdout_of(dataset)
+    assert holdout.sample(3) is holdout
+    one = holdout.sample(1, seed=4)
+    assert len(one) == 1
+    assert one.num_relevant.tolist() == holdout.sample(1, seed=4).num_relevant.tolist()
+    picked = holdout.select(np.array([2, 0]))
+    assert picked.num_relevant.tolist() == [1, 3]
+    assert items_of(picked.seen, 1) == [1, 2, 3]
