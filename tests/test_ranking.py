@@ -69,6 +69,17 @@ def test_top_items_are_those_of_a_sort_in_blocks_of_any_size(case, block_bytes, 
     assert best_UK.tolist() == slow_top_items(scores_UI, is_seen_UI, k, seed)
 
 
+def test_few_good_items_come_before_many_that_tie():
+    """As for a user whom EASE knows little of: two scores, then nothing but zeros."""
+    rng = np.random.default_rng(0)
+    scores_UI = np.zeros((50, 40))
+    for scores in scores_UI:
+        scores[rng.choice(39, 2, replace=False) + 1] = [2, 1]
+    is_seen_UI = rng.random(scores_UI.shape) < 0.1
+    best_UK = top_items(Table(scores_UI), np.arange(50), seen=seen_of(is_seen_UI), k=4)
+    assert best_UK.tolist() == slow_top_items(scores_UI, is_seen_UI, 4, 0)
+
+
 def test_a_constant_scorer_gets_what_chance_gives():
     """Each of 2,000 users has one relevant item among 100: the ten best hold it once in ten."""
     rng = np.random.default_rng(0)

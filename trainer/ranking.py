@@ -17,6 +17,8 @@ from trainer.random_bits import mix, row_bits
 BLOCK_BYTES = 64 * 2**20
 # Cells that a thread selects from at a time: 4 MB of float32, so that a copy of them stays in a core's cache.
 CHUNK_CELLS = 2**20
+# Candidates for every place from which on they are thinned out before they are sorted.
+MANY_TIES = 4
 
 TIE_RULE = "items of equal score in a random order, one for each user"
 
@@ -134,7 +136,15 @@ def _select(scores_UI: np.ndarray, user_index: np.ndarray, k: int, seed: int) ->
     # ones are below the lowest finite number.
     threshold_U1 = np.partition(scores_UI, kth, axis=1)[:, kth, None]
     threshold_U1 = np.maximum(threshold_U1, np.finfo(scores_UI.dtype).min)
-    cell = np.flatnonzero(scores_UI >= threshold_U1)
+    is_candidate_UI = scores_UI >= threshold_U1
+    cell = np.flatnonzero(is_candidate_UI)
+    if len(cell) > MANY_TIES * num_users * k:
+        # Sorting so many takes long: of those at the threshold none but the k lowest by tie bits can stay.
+        bits_UI = tie_bits(seed, user_index[:, None], np.arange(num_item_rows))
+        bits_UI[scores_UI > threshold_U1] = 0
+        bits_UI[~is_candidate_UI] = np.iinfo(np.uint32).max
+        most_U1 = np.partition(bits_UI, k - 1, axis=1)[:, k - 1, None]
+        cell = np.flatnonzero(is_candidate_UI & (bits_UI <= most_U1))
     row, item = np.divmod(cell, num_item_rows)
     order = np.lexsort((tie_bits(seed, user_index[row], item), -scores_UI.ravel()[cell], row))
     row, item = row[order], item[order]
