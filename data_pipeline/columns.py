@@ -33,7 +33,7 @@ class Segment:
     offsets: Mapping[str, int]
 
     def __len__(self) -> int:
-        return len(self.arrays["rating"])
+        return len(next(iter(self.arrays.values())))
 
 
 class Columns:
@@ -147,6 +147,14 @@ class Columns:
     @cached_property
     def weight(self) -> np.ndarray | None:
         return self._whole("weight") if "weight" in self.names else None
+
+    def only(self, *names: str) -> Columns:
+        """The same rows with some of their columns; the others cannot be asked for."""
+        segments = [
+            Segment({n: s.arrays[n] for n in names}, {n: o for n, o in s.offsets.items() if n in names})
+            for s in self.segments
+        ]
+        return Columns(segments, file=self._file)
 
     def read(self, name: str, first: int, out: np.ndarray) -> None:
         """Fills `out` with a column's rows [first, first + len(out)).

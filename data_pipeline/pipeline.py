@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import tensorflow as tf
@@ -23,6 +24,7 @@ def superbatches(
     block_steps: int,
     shards: range,
     num_shards: int,
+    with_batch_items: bool = False,
 ) -> tf.data.Dataset:
     """Superbatches for the local replicas of one worker, a pure function of (seed, epoch, step).
 
@@ -31,6 +33,7 @@ def superbatches(
         block_steps: K, the steps a superbatch has room for.
         shards: the worker's shares of the global batch, one per local replica.
         num_shards: shares of the global batch over all workers.
+        with_batch_items: adds `batch_item_index`, int32 [K, global_batch_size], the same for all replicas.
 
     Returns:
         A dataset of dictionaries, for each block one per local replica in turn, with arrays
@@ -40,19 +43,32 @@ def superbatches(
         thread at a time.
     """
     readers = make_readers(columns, order, blocks, shards=shards, num_shards=num_shards)
+    shape = (block_steps, order.global_batch_size // num_shards)
+    specs = {name: (shape, tf.as_dtype(dtype)) for name, dtype in DTYPES.items()}
+    if with_batch_items:
+        # Of other workers' rows no more than this is read.
+        whole = make_readers(columns.only("item_index"), order, blocks, shards=range(1), num_shards=1)[0]
+        specs["batch_item_index"] = ((block_steps, order.global_batch_size), tf.int32)
+
+    @lru_cache(maxsize=1)  # the replicas' superbatches of a block come one after the other
+    def batch_items(block: Block) -> np.ndarray:
+        return whole.superbatch(block, block_steps)["item_index"]
 
     def superbatch(number: np.ndarray) -> list[np.ndarray]:
         block, local_replica = divmod(int(number), len(shards))
         filled = readers[local_replica].superbatch(blocks[block], block_steps)
-        return [filled[name] for name in DTYPES]
-
-    shape = (block_steps, order.global_batch_size // num_shards)
-    types = [tf.as_dtype(dtype) for dtype in DTYPES.values()]
+        if with_batch_items:
+            filled["batch_item_index"] = batch_items(blocks[block])
+        return [filled[name] for name in specs]
 
     @tf.autograph.experimental.do_not_convert
     def element(number: tf.Tensor) -> dict[str, tf.Tensor]:
+        types = [dtype for _, dtype in specs.values()]
         arrays = tf.numpy_function(superbatch, [number], types, stateful=False)
-        return {name: tf.ensure_shape(a, shape) for name, a in zip(DTYPES, arrays, strict=True)}
+        return {
+            name: tf.ensure_shape(array, shape)
+            for (name, (shape, _)), array in zip(specs.items(), arrays, strict=True)
+        }
 
     options = tf.data.Options()
     # There is nothing to tune, and the thread for it may miss the iterator's end: then it sleeps for about as

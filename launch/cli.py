@@ -76,12 +76,13 @@ def train(
         "train_loss": result.train_loss,
         "test_rmse": result.test_rmse,
         "test_mae": result.test_mae,
+        "test": result.test,
         "examples_per_sec": result.examples_per_sec,
     }
     if result.stopped_by is None:
+        errors = "  ".join(f"{name.upper()} {value:.4f}" for name, value in result.test.items())
         text = (
-            f"test RMSE {result.test_rmse:.4f}  MAE {result.test_mae:.4f}  "
-            f"(step {result.step}, train loss {result.train_loss:.4f})\n"
+            f"test {errors}  (step {result.step}, train loss {result.train_loss:.4f})\n"
             f"curves: {_tensorboard()} --logdir {result.workdir}"
         )
     else:

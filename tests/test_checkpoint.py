@@ -19,6 +19,7 @@ from trainer.config import ModelConfig, OptimizerConfig, TrainConfig
 from trainer.devices import Devices
 from trainer.engine import Engine
 from trainer.models import build_model
+from trainer.models.inputs import ModelInputs
 from trainer.optimizers import make_optimizer
 from trainer.workdir import Workdir
 
@@ -29,7 +30,7 @@ INDEX = "ckpt-{}.index"
 def make_engine(*, users=10):
     keras.config.set_floatx("float32")
     keras.config.set_dtype_policy("float32")
-    model = build_model(ModelConfig(), num_user_rows=users, num_item_rows=12)
+    model = build_model(ModelConfig(), ModelInputs(num_user_rows=users, num_item_rows=12))
     return Engine(
         model,
         make_optimizer(OptimizerConfig()),
@@ -60,7 +61,7 @@ def save_three(path, **options):
     for number in (1, 2, 3):
         set_all(engine, number)
         best = min(number, 2)
-        checkpoints.save(Position(10 * number, best_loss=1 / best, best_step=10 * best))
+        checkpoints.save(Position(10 * number, best_value=1 / best, best_step=10 * best))
         set_all(engine, 99)  # while it is being written
     checkpoints.wait()
     checkpoints.close()
@@ -77,7 +78,7 @@ def test_position_weights_and_optimizer_come_back_exactly(tmp_path):
     engine = make_engine()
     engine.optimizer.iterations.assign(7)
     set_all(engine, 1 / 3)
-    position = Position(7, 0.1, (0.25, 1 / 3), best_loss=0.5, best_step=4)
+    position = Position(7, 0.1, (0.25, 1 / 3), best_value=0.5, best_step=4)
     checkpoints = make_checkpoints(tmp_path, engine)
     checkpoints.save(position)
     checkpoints.wait()
@@ -89,7 +90,7 @@ def test_position_weights_and_optimizer_come_back_exactly(tmp_path):
 
 
 def test_without_a_checkpoint_a_run_begins_at_its_beginning(tmp_path):
-    assert make_checkpoints(tmp_path, make_engine()).restore(print) == Position(0, best_loss=math.inf)
+    assert make_checkpoints(tmp_path, make_engine()).restore(print) == Position(0, best_value=math.inf)
 
 
 def test_what_is_saved_is_the_state_of_that_moment_not_of_later(tmp_path):

@@ -19,13 +19,14 @@ from trainer.devices import set_up_devices
 from trainer import engine as engine_module
 from trainer.engine import Engine
 from trainer.models import build_model
+from trainer.models.inputs import ModelInputs
 
 bad_replica, precision, threads = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 engine_module.STEPWISE_ROWS_PER_THREAD = 1  # so that two cores share four rows
 devices = set_up_devices(TrainConfig(replicas=2, global_batch_size=8, precision=precision))
 keras.utils.set_random_seed(0)
 with devices.strategy.scope():
-    model = build_model(ModelConfig(hidden_units=(4,)), num_user_rows=5, num_item_rows=5)
+    model = build_model(ModelConfig(hidden_units=(4,)), ModelInputs(5, 5))
     engine = Engine(model, keras.optimizers.Adam(0.01), strategy=devices.strategy, global_batch_size=8,
                     block_steps=3, threads=threads, use_loss_scaling=precision == "mixed_float16")
 

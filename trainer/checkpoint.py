@@ -28,13 +28,13 @@ class Position:
         step: trained steps since the run began.
         epoch_loss_sum: sum of the losses of the epoch under way, so that its mean survives an interruption.
         waiting_losses: losses, [n], that are not yet in a point of the loss curve.
-        best_loss, best_step: the lowest validation loss so far, and where it was.
+        best_value, best_step: the lowest validation loss so far, or minus the highest NDCG, and where it was.
     """
 
     step: int = 0
     epoch_loss_sum: float = 0.0
     waiting_losses: tuple[float, ...] = ()
-    best_loss: float = math.inf
+    best_value: float = math.inf
     best_step: int = 0
 
     def tensors(self) -> dict[str, tf.Tensor]:

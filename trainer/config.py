@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -15,33 +17,65 @@ from data_pipeline.errors import UserError
 
 # From so many rows on, `model.tables=auto` trains a table sparsely (measured, docs/LOG.md 2026-11-24).
 SPARSE_FROM_ROWS = 30_000
+# What `trainer.models` builds; named here so that nothing loads TensorFlow to check a setting.
+MODEL_NAMES = ("bias", "mf", "mlp", "neumf", "wide-deep", "two-tower")
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which model, and its sizes.
+    """Which model, and its sizes; a model ignores what it has no part for.
 
     Attributes:
-        name: a key of `trainer.models.MODELS`.
+        name: one of `MODEL_NAMES`, or `module:function` of your own (see `trainer.models`).
         embedding_dim: width of the user's and of the item's embedding.
-        hidden_units: widths of the dense layers between the embeddings and the output.
+        hidden_units: widths of the dense layers; `none` for no layer.
         dropout: share of each hidden layer's outputs that training sets to 0.
-        embedding_l2: penalty on each rating's two embedding rows, added to its squared error:
+        embedding_l2: penalty on each scored pair's two embedding rows, added to its loss:
             embedding_l2 (|user row|^2 + |item row|^2).
+        bias_l2: the same for the biases of a user and of an item.
+        features: which side features `wide-deep` and `two-tower` read: `all`, `none` or names with commas.
         tables: how embedding tables are trained: `dense` updates every row in every step, `sparse` only the
             rows in the batch, `auto` chooses by size.
     """
 
-    name: Literal["mlp"] = "mlp"
+    name: str = "mlp"
     embedding_dim: int = 5
     hidden_units: tuple[int, ...] = (128, 32)
     dropout: float = 0.0
     embedding_l2: float = 0.0
+    bias_l2: float = 0.0
+    features: str = "all"
     tables: Literal["auto", "dense", "sparse"] = "auto"
 
     def is_sparse(self, num_rows: int) -> bool:
         """Whether an embedding table of so many rows is trained sparsely."""
         return self.tables == "sparse" or (self.tables == "auto" and num_rows >= SPARSE_FROM_ROWS)
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What a model is trained for; formulas in `trainer.objectives`.
+
+    Attributes:
+        name: `mse` and `ordinal` predict ratings. The others rank: they compare what a user has rated with
+            what not. `bce`, `bpr` and `sampled-softmax` draw items that the user has not rated,
+            `in-batch-softmax` takes the other items of the batch.
+        negatives: items drawn for each training row.
+        sampler: `uniform` draws from all items that the user has not rated; `popularity` in proportion to
+            ratings, and what the user has rated counts as not drawn.
+        positive_from: a ranking objective learns from rows with at least this rating, and they are what an
+            evaluation calls relevant; none = all rows.
+    """
+
+    name: Literal["mse", "ordinal", "bce", "bpr", "sampled-softmax", "in-batch-softmax"] = "mse"
+    negatives: int = 4
+    sampler: Literal["uniform", "popularity"] = "uniform"
+    positive_from: float | None = None
+
+    @property
+    def is_ranking(self) -> bool:
+        """Whether scores only order a user's items."""
+        return self.name not in ("mse", "ordinal")
 
 
 @dataclass(frozen=True)
@@ -106,6 +140,7 @@ class Config:
     recipe: str = "article"
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
@@ -122,7 +157,7 @@ class Config:
         return flat
 
 
-PARTS = ("data", "model", "optimizer", "train")
+PARTS = ("data", "model", "objective", "optimizer", "train")
 
 _POSITIVE = ("optimizer.learning_rate", "optimizer.global_clipnorm")
 _SHARES = ("model.dropout", "optimizer.momentum")
@@ -131,6 +166,8 @@ _LOWEST: dict[str, float] = {
     "model.embedding_dim": 1,
     "model.hidden_units": 1,
     "model.embedding_l2": 0,
+    "model.bias_l2": 0,
+    "objective.negatives": 1,
     "optimizer.weight_decay": 0,
     "train.epochs": 1,
     "train.max_steps": 0,
@@ -144,6 +181,7 @@ _LOWEST: dict[str, float] = {
     "train.steps_per_loop": 0,
     "train.log_every_steps": 1,
 }
+_OWN_MODEL = re.compile(r"[\w.]+:[\w.<>]+")
 # NumPy's seeds have 32 bits; TensorFlow counts steps and sizes in signed 32 bits.
 _SEED_LIMIT, _COUNT_LIMIT = 2**32, 2**31
 
@@ -173,6 +211,9 @@ def make_config(
 def config_from_json(text: str) -> Config:
     """Reads back `Config.to_json`; keys unknown to this version are errors."""
     content = json.loads(text)
+    missing = [part for part in PARTS if part not in content]
+    if missing:
+        raise UserError(f"a configuration has the parts {', '.join(PARTS)}, got none of {missing}")
     values = {f"{part}.{key}": value for part in PARTS for key, value in content[part].items()}
     values["model.hidden_units"] = tuple(values["model.hidden_units"])
     return _build(values, recipe=content["recipe"])
@@ -201,6 +242,7 @@ def _type_of(key: str) -> Any:
     part_type = {
         "data": DataConfig,
         "model": ModelConfig,
+        "objective": ObjectiveConfig,
         "optimizer": OptimizerConfig,
         "train": TrainConfig,
     }.get(part)
@@ -216,7 +258,8 @@ def _parse(key: str, text: str) -> Any:
     wanted = _type_of(key)
     try:
         if typing.get_origin(wanted) is tuple:
-            return tuple(int(part) for part in text.strip("()[]").split(",") if part.strip())
+            text = "" if text == "none" else text.strip("()[]")
+            return tuple(int(part) for part in text.split(",") if part.strip())
         if typing.get_origin(wanted) is Literal:
             return text
         if typing.get_origin(wanted) is types.UnionType:
@@ -233,6 +276,10 @@ def _check_range(key: str, value: Any) -> None:
     wanted = _type_of(key)
     if typing.get_origin(wanted) is Literal and value not in typing.get_args(wanted):
         raise UserError(f"{key} must be one of {', '.join(typing.get_args(wanted))}, got {value!r}")
+    if key == "model.name" and value not in MODEL_NAMES and not _OWN_MODEL.fullmatch(value):
+        raise UserError(f"{key} must be one of {', '.join(MODEL_NAMES)} or module:function, got {value!r}")
+    if key == "objective.positive_from" and value is not None and not math.isfinite(value):
+        raise UserError(f"{key} must be a number or none, got {value}")
     positive = key in _POSITIVE and value is not None
     if positive and not 0 < value < float("inf"):
         raise UserError(f"{key} must be a positive number, got {value}")

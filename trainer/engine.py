@@ -24,6 +24,8 @@ import tensorflow as tf
 
 from trainer.gradients import GradientFunction, LocalGradients, chunks_of, positions
 from trainer.loss_scale import LossScale
+from trainer.objectives import MeanSquaredError, Objective
+from trainer.objectives.objective import BATCH_ITEMS
 from trainer.packing import Packing
 from trainer.update import Update
 
@@ -32,18 +34,19 @@ STEPWISE_ROWS_PER_THREAD = 1024
 
 
 class Engine:
-    """Trains a Keras model block by block under a strategy, with the mean squared error.
+    """Trains a Keras model block by block under a strategy.
 
     Args:
-        model: from a dictionary of columns to one rating a row. The losses that its layers add count: a
+        model: from a dictionary of columns to one score a row. The losses that its layers add count: a
             tensor [batch] is each row's own, a scalar one for all (a Keras regularizer).
         optimizer: built here on the model's trainable variables; one of `trainer.optimizers`.
         strategy: the default strategy for one device.
+        objective: by default the mean squared error.
         global_batch_size: rows of a step over all replicas.
         block_steps: K, the steps a superbatch has room for.
         accumulation_steps: parts of a replica's rows that are computed one after the other.
         threads: cores of each replica on a CPU; 0 on a GPU.
-        seed: of the run, for dropout.
+        seed: of the run, for dropout and negatives.
         use_loss_scaling: for float16 compute.
 
     Create it inside `strategy.scope()`.
@@ -55,6 +58,7 @@ class Engine:
         optimizer: keras.optimizers.Optimizer,
         *,
         strategy: tf.distribute.Strategy,
+        objective: Objective | None = None,
         global_batch_size: int,
         block_steps: int,
         accumulation_steps: int = 1,
@@ -64,6 +68,7 @@ class Engine:
     ) -> None:
         self.model = model
         self.optimizer = optimizer
+        self.objective = objective or MeanSquaredError()
         self.strategy = strategy
         self.loss_scale = LossScale() if use_loss_scaling else None
         self._block_steps = block_steps
@@ -87,11 +92,13 @@ class Engine:
             self._replica_rows // self._shares,
             accumulation_steps=accumulation_steps,
             on_cpu=threads > 0 and not is_whole,
+            pairs_per_row=self.objective.pairs_per_row,
         )
         # Whether all that a replica does in a step is one program. Cores that share a batch run one each.
         is_fused = not self._is_alone and not sparse and self._shares == 1
         self._gradients = GradientFunction(
             model,
+            self.objective,
             variables,
             global_batch_size=global_batch_size,
             seed=seed,
@@ -224,7 +231,10 @@ class Engine:
         # Not column[k], which XLA compiles anew for every k that it can see.
         batch = {name: tf.gather(column, k) for name, column in superbatch.items()}
         batch["position"] = positions(replica, self._replica_rows)
-        parts = {name: tf.split(column, self._shares) for name, column in batch.items()}
+        parts = {
+            name: [column] * self._shares if name == BATCH_ITEMS else tf.split(column, self._shares)
+            for name, column in batch.items()
+        }
         return [
             self._share_gradients({name: part[i] for name, part in parts.items()}, first_step + k)
             for i in range(self._shares)

@@ -23,7 +23,6 @@ from trainer.contenders import (
 )
 from trainer.holdout import Holdout, holdout_of
 from trainer.metrics import rating_errors
-from trainer.model_ranker import model_ranker
 from trainer.protocol import protocol, ranking_protocol
 from trainer.ranking import Ranker, top_items
 from trainer.ranking_metrics import hits, ranking_metrics
@@ -66,7 +65,6 @@ def evaluate(
     ks: Sequence[int] = KS,
     num_negatives: int = NUM_NEGATIVES,
     ranking: bool = True,
-    gives_ratings: bool = True,
     positive_from: float | None = None,
     max_users: int | None = None,
     seed: int = 0,
@@ -79,8 +77,8 @@ def evaluate(
         ks: lengths of the lists of recommended items.
         num_negatives: of the sampled protocol; 0 leaves it out.
         ranking: whether rankings are judged, which takes the scores of all items for all users.
-        gives_ratings: whether the model's scores are ratings.
-        positive_from: the lowest rating that makes a test item relevant; None: every one does.
+        positive_from: the lowest rating that makes a test item relevant; None: what the run's objective
+            says, and without that every item is.
         max_users: rankings are judged by so many users, drawn at random; None: by all.
         seed: of ties, negatives and drawn users.
         others: baselines trained elsewhere, by name.
@@ -92,6 +90,8 @@ def evaluate(
     ks = _checked(ks, num_negatives, max_users)
     run = load_run(run)
     dataset = run.dataset
+    if positive_from is None:
+        positive_from = run.config.objective.positive_from
     if not dataset.num_rows("test"):
         raise UserError(f"evaluate needs test rows, got none in {dataset.name}: it was prepared without")
     task = None
@@ -100,7 +100,8 @@ def evaluate(
         if max_users is not None:
             holdout = holdout.sample(max_users, seed=seed)
         task = RankingTask(dataset, holdout, ks, num_negatives, seed)
-    model = Contender(run.scorer if gives_ratings else None, model_ranker(run))
+    gives_ratings = not run.config.objective.is_ranking
+    model = Contender(run.scorer if gives_ratings else None, run.ranker)
     baselines, skipped = _baselines(dataset, ranking=ranking)
     results: dict[str, dict[str, Metrics]] = {}
     for name, contender in {MODEL: model, **baselines, **(others or {})}.items():

@@ -14,8 +14,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.layers import random_rows
 from trainer.loss_scale import LossScale
+from trainer.objectives.objective import BATCH_BITS, BATCH_ITEMS, Objective
 from trainer.random_bits import row_bits
 
 # Rows of a chunk on a CPU: 512 x 128 float32 activations are 256 KB. 256 and 512 were best of 128 to 4,096.
@@ -41,18 +41,19 @@ class LocalGradients(NamedTuple):
 
 
 class GradientFunction:
-    """Forward and backward pass of a model under the weighted mean squared error.
+    """Forward and backward pass of a model under an objective.
 
     Args:
         variables: Keras variables to differentiate by; those with a sparse `table` by looked-up rows.
         global_batch_size: what sums are divided by, so that float16 does not overflow.
-        seed: of the run, for dropout.
+        seed: of the run, for dropout and negatives.
         loss_scale: multiplies the gradients, if given.
     """
 
     def __init__(
         self,
         model: keras.Model,
+        objective: Objective,
         variables: Sequence[Any],
         *,
         global_batch_size: int,
@@ -60,6 +61,7 @@ class GradientFunction:
         loss_scale: LossScale | None,
     ) -> None:
         self._model = model
+        self._objective = objective
         self._variables = [variable.value for variable in variables]
         self._tables = [index for index, variable in enumerate(variables) if hasattr(variable, "table")]
         self._sparse = {index for index in self._tables if variables[index].table.sparse}
@@ -74,16 +76,16 @@ class GradientFunction:
         """Gradients of some rows of the global batch.
 
         Args:
-            batch: columns [rows], with `rating`, `weight` and `position`, uint32, within the global batch.
+            batch: columns [rows], with `rating`, `weight` and `position`, uint32, within the global batch;
+                `BATCH_ITEMS`, if there, is the whole batch's.
             step: steps trained before this one, int32.
             num_chunks: how many parts of the rows are computed one after the other.
         """
-        chunks = {name: tf.reshape(c, [num_chunks, -1]) for name, c in batch.items()}
         if num_chunks == 1:
-            dense, rows, loss, weight = self._chunk({name: c[0] for name, c in chunks.items()}, step)
+            dense, rows, loss, weight = self._chunk(batch, step)
             rows = {table: (indices[None], values[None]) for table, (indices, values) in rows.items()}
         else:
-            dense, rows, loss, weight = self._loop(chunks, step, num_chunks)
+            dense, rows, loss, weight = self._loop(batch, step, num_chunks)
         # A dense table's duplicates are summed once, not once a chunk.
         for table in list(rows):
             if table not in self._sparse:
@@ -98,11 +100,13 @@ class GradientFunction:
             weight=weight,
         )
 
-    def _loop(self, chunks: dict[str, tf.Tensor], step: tf.Tensor, num_chunks: int) -> Any:
+    def _loop(self, batch: dict[str, tf.Tensor], step: tf.Tensor, num_chunks: int) -> Any:
         """`_chunk` over all chunks: sums of dense gradients, rows' gradients side by side."""
+        whole = {name: column for name, column in batch.items() if name == BATCH_ITEMS}
+        chunks = {name: tf.reshape(c, [num_chunks, -1]) for name, c in batch.items() if name not in whole}
 
         def chunk(k: tf.Tensor) -> Any:
-            return self._chunk({name: column[k] for name, column in chunks.items()}, step)
+            return self._chunk({**{name: column[k] for name, column in chunks.items()}, **whole}, step)
 
         shapes = (
             tf.function(chunk, autograph=False)
@@ -127,18 +131,14 @@ class GradientFunction:
 
     def _chunk(self, batch: dict[str, tf.Tensor], step: tf.Tensor) -> Any:
         """(variable -> dense gradient, table -> (indices, gradients of looked-up rows), loss, weight)."""
-        rating = tf.cast(batch["rating"], self._dtype)
-        weight = tf.cast(batch["weight"], self._dtype)
-        bits = row_bits(
-            tf.constant([self._seed % 2**32], tf.uint32), tf.cast(step, tf.uint32), batch["position"]
-        )
-        inputs = {name: c for name, c in batch.items() if name not in ("rating", "weight", "position")}
-        with tf.GradientTape() as tape, random_rows(bits):
-            predicted = tf.cast(self._model(inputs, training=True)[:, 0], self._dtype)
-            losses = tf.square(predicted - rating)
-            # A penalty is one number a row (Embedding's) or one for all rows (a Keras regularizer).
-            for penalty in self._model.losses:
-                losses += tf.cast(penalty, self._dtype)
+        seed, step = tf.constant([self._seed % 2**32], tf.uint32), tf.cast(step, tf.uint32)
+        bits = row_bits(seed, step, batch["position"])
+        if BATCH_ITEMS in batch:
+            of_batch = tf.constant(np.arange(batch[BATCH_ITEMS].shape[0], dtype=np.uint32))
+            batch = {**batch, BATCH_BITS: row_bits(seed, step, of_batch)}
+        weight = tf.cast(self._objective.weights(batch), self._dtype)
+        with tf.GradientTape() as tape:
+            losses = self._objective.losses(self._model, batch, bits)
             loss = tf.reduce_sum(weight * losses) / self._global_batch_size
             scaled = loss if self._loss_scale is None else loss * self._loss_scale.scale
         gradients = tape.gradient(scaled, self._variables, unconnected_gradients="none")
@@ -160,16 +160,20 @@ def _rows_last(parts: Any) -> tuple:
     return dense, loss, weight, rows
 
 
-def chunks_of(num_rows: int, *, accumulation_steps: int, on_cpu: bool) -> int:
+def chunks_of(num_rows: int, *, accumulation_steps: int, on_cpu: bool, pairs_per_row: int = 1) -> int:
     """How many chunks a share of `num_rows` rows is computed in: at least `accumulation_steps`.
+
+    Args:
+        pairs_per_row: how often the model runs for a row.
 
     >>> chunks_of(4096, accumulation_steps=1, on_cpu=True)
     8
     """
     most_rows = num_rows // accumulation_steps
-    if not on_cpu or most_rows <= CHUNK_ROWS:
+    chunk_rows = max(1, CHUNK_ROWS // pairs_per_row)
+    if not on_cpu or most_rows <= chunk_rows:
         return accumulation_steps
-    wanted = -(-most_rows // CHUNK_ROWS)
+    wanted = -(-most_rows // chunk_rows)
     # The next count that cuts the rows evenly, unless none is near.
     for count in range(wanted, 2 * wanted):
         if most_rows % count == 0:

@@ -35,13 +35,21 @@ class Embedding(keras.layers.Layer):
         input_dim, output_dim: rows and columns of the table.
         l2: adds the penalty l2 |row|^2 of each looked-up row to `losses`, as a tensor [batch]: one a rating.
         sparse: marks the table so that optimizers change only the rows in the batch; else all of them.
+        initializer: of the table, as Keras knows it.
 
     Call:
-        int32 [batch] -> [batch, output_dim], in the layer's compute dtype.
+        int32 [batch, ...] -> [batch, ..., output_dim], in the layer's compute dtype.
     """
 
     def __init__(
-        self, input_dim: int, output_dim: int, *, l2: float = 0.0, sparse: bool = False, **kwargs: Any
+        self,
+        input_dim: int,
+        output_dim: int,
+        *,
+        l2: float = 0.0,
+        sparse: bool = False,
+        initializer: Any = "uniform",
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.input_dim = input_dim
@@ -50,7 +58,7 @@ class Embedding(keras.layers.Layer):
         self.sparse = sparse
         # autocast would cast the table, not the rows.
         self.embeddings = self.add_weight(
-            shape=(input_dim, output_dim), initializer="uniform", name="embeddings", autocast=False
+            shape=(input_dim, output_dim), initializer=initializer, name="embeddings", autocast=False
         )
         self.embeddings.table = self
         self.built = True
@@ -89,3 +97,31 @@ class Dropout(keras.layers.Layer):
         unit = unit_bits(bits ^ np.uint32(self.number), units)
         kept = unit >= np.uint32(round(self.rate * 2**32))
         return tf.where(kept, inputs / tf.constant(1 - self.rate, inputs.dtype), tf.zeros_like(inputs))
+
+
+class InnerProduct(keras.layers.Layer):
+    """[batch, dim] and [batch, dim] -> [batch, 1]: the rows' inner products, summed in the layer's dtype."""
+
+    def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
+        left, right = (tf.cast(each, self.variable_dtype) for each in inputs)
+        return tf.reduce_sum(left * right, axis=-1, keepdims=True)
+
+    def compute_output_shape(self, input_shapes: list[tuple]) -> tuple:
+        return (input_shapes[0][0], 1)
+
+
+class Offset(keras.layers.Layer):
+    """Adds one trained number, which begins as `initial`."""
+
+    def __init__(self, initial: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.offset = self.add_weight(
+            shape=(), initializer=keras.initializers.Constant(initial), name="offset"
+        )
+        self.built = True
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return inputs + tf.cast(self.offset.value, inputs.dtype)
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return input_shape

@@ -24,6 +24,8 @@ from trainer.signals import StopRequest
 # Rows of a compiled call when `train.steps_per_loop` is 0: some tens of milliseconds of work, beside which
 # the call costs nothing, and a superbatch of about 1 MB.
 AUTO_ROWS_PER_LOOP = 65_536
+# What tells which epoch is best, the first that there is: the lowest loss or the highest NDCG.
+MONITORED = {"val_loss": 1, "val_ndcg@10": -1}
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,14 @@ def run_loop(
     model = engine.model
     first_step = position.step
     blocks = order.blocks(first_step=first_step, last_step=last_step, block_steps=block_steps)
-    data = _distributed_superbatches(columns, order, blocks, block_steps, devices)
+    data = _distributed_superbatches(
+        columns,
+        order,
+        blocks,
+        block_steps,
+        devices,
+        with_batch_items=engine.objective.needs_batch_items,
+    )
     keras_callbacks = keras.callbacks.CallbackList(
         list(callbacks), model=model, epochs=config.epochs, steps=order.steps_per_epoch, verbose=0
     )
@@ -154,7 +163,13 @@ def run_loop(
 
 
 def _distributed_superbatches(
-    columns: Columns, order: BatchOrder, blocks: Sequence[Block], block_steps: int, devices: Devices
+    columns: Columns,
+    order: BatchOrder,
+    blocks: Sequence[Block],
+    block_steps: int,
+    devices: Devices,
+    *,
+    with_batch_items: bool,
 ) -> Iterator:
     def local(_context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
         return superbatches(
@@ -164,6 +179,7 @@ def _distributed_superbatches(
             block_steps=block_steps,
             shards=devices.shards,
             num_shards=devices.num_replicas,
+            with_batch_items=with_batch_items,
         )
 
     if devices.num_replicas == 1:
@@ -192,10 +208,11 @@ def _require_finite(losses: np.ndarray, block: Block, order: BatchOrder) -> None
 
 
 def _note_best(position: Position, logs: dict[str, float]) -> bool:
-    """Takes note of an epoch's validation loss; returns whether it is the lowest so far."""
-    is_best = logs.get("val_loss", np.inf) < position.best_loss
+    """Takes note of how good an epoch was on validation; returns whether it was the best so far."""
+    value = next((sign * logs[name] for name, sign in MONITORED.items() if name in logs), np.inf)
+    is_best = value < position.best_value
     if is_best:
-        position.best_loss, position.best_step = logs["val_loss"], position.step
+        position.best_value, position.best_step = value, position.step
     return is_best
 
 

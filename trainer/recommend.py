@@ -16,7 +16,6 @@ from data_pipeline.labels import SPLITS
 from data_pipeline.vocabulary import UNKNOWN_INDEX
 from trainer.baselines.bias import BiasModel, fit_bias_model
 from trainer.interactions import Interactions
-from trainer.model_ranker import model_ranker
 from trainer.ranking import top_items
 from trainer.run import Run, load_run
 
@@ -65,7 +64,7 @@ def recommend(run: Run | str | Path, user_id: object = None, *, k: int = 10) -> 
     bias = None if known_user else _bias_model(dataset)
     user = np.array([user_index], np.int32)
     best = top_items(
-        bias or model_ranker(run),
+        bias or run.ranker,
         user,
         seen=_seen_items(dataset, user_id, user_index),
         k=min(k, len(dataset.items)),

@@ -20,8 +20,6 @@ from trainer.config import Config, ModelConfig, OptimizerConfig
 from trainer.metrics import rating_errors
 from trainer.random_bits import row_bits, unit_bits
 
-# The models that `loss_and_gradients` knows.
-MODELS = ("mlp",)
 USER, ITEM = "user_embedding/", "item_embedding/"
 
 
@@ -52,6 +50,11 @@ class ReferenceRun:
     metrics: dict[str, float]
 
 
+def knows(config: Config) -> bool:
+    """Whether this implementation has the model and the objective."""
+    return config.model.name == "mlp" and config.objective.name == "mse"
+
+
 def train_reference(
     config: Config, dataset: PreparedDataset, weights: Mapping[str, np.ndarray]
 ) -> ReferenceRun:
@@ -60,7 +63,7 @@ def train_reference(
     Args:
         weights: the initial ones: path of a Keras variable -> value; they are copied.
     """
-    assert config.model.name in MODELS
+    assert knows(config)
     weights = {path: np.array(value, np.float64) for path, value in weights.items()}
     sparse = {
         path

@@ -11,9 +11,12 @@ import keras
 
 from data_pipeline.dataset import PreparedDataset
 from data_pipeline.errors import UserError
+from trainer.build import model_for, scorer_for
 from trainer.checkpoint import best_folder, restore_weights
 from trainer.config import Config
-from trainer.models import build_model
+from trainer.model_ranker import model_ranker
+from trainer.models import ModelFunction
+from trainer.ranking import Ranker
 from trainer.scoring import Scorer
 from trainer.workdir import Workdir
 
@@ -35,11 +38,18 @@ class Run:
 
     @cached_property
     def scorer(self) -> Scorer:
-        return Scorer(self.model)
+        return scorer_for(self.model, self.dataset)
+
+    @cached_property
+    def ranker(self) -> Ranker:
+        return model_ranker(self.model, self.scorer)
 
 
-def load_run(run: Run | str | Path, *, best: bool = False) -> Run:
+def load_run(run: Run | str | Path, *, best: bool = False, model: ModelFunction | None = None) -> Run:
     """Loads the newest checkpoint of a workdir, or the best on validation; a loaded run is returned as it is.
+
+    Args:
+        model: the function that made the run's model, where it is one's own and cannot be imported.
 
     Raises:
         UserError: no run there, or none with a checkpoint.
@@ -51,14 +61,10 @@ def load_run(run: Run | str | Path, *, best: bool = False) -> Run:
     precision = workdir.precision()
     keras.config.set_floatx("float64" if precision == "float64" else "float32")
     keras.config.set_dtype_policy(precision)
-    model = build_model(
-        config.model,
-        num_user_rows=len(dataset.user_vocabulary),
-        num_item_rows=len(dataset.item_vocabulary),
-    )
+    built = model_for(config, dataset, model)
     folder = best_folder(workdir.checkpoints) if best else workdir.checkpoints
-    step = restore_weights(model, folder, lambda line: print(line, file=sys.stderr))
+    step = restore_weights(built, folder, lambda line: print(line, file=sys.stderr))
     if step is None:
         lacks = "no best checkpoint: it needs validation rows" if best else "no checkpoint yet"
         raise UserError(f"{workdir.path}: holds {lacks}; run `reeltrain train` first")
-    return Run(workdir=workdir.path, config=config, dataset=dataset, model=model, step=step)
+    return Run(workdir=workdir.path, config=config, dataset=dataset, model=built, step=step)

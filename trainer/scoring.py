@@ -11,17 +11,22 @@ CHUNK_ROWS = 65_536
 
 
 class Scorer:
-    """Scores rows with a model, chunk by chunk; unclipped."""
+    """Scores rows with a model, chunk by chunk; unclipped.
 
-    def __init__(self, model: keras.Model) -> None:
+    Args:
+        num_user_rows, num_item_rows: of the model's tables: indices must be below.
+    """
+
+    def __init__(self, model: keras.Model, *, num_user_rows: int, num_item_rows: int) -> None:
         self._model = model
+        spec = tf.TensorSpec([None], tf.int32)
         self._score = tf.function(
-            lambda columns: model(columns, training=False)[:, 0], reduce_retracing=True, autograph=False
+            lambda columns: model(columns, training=False)[:, 0],
+            input_signature=[{"user_index": spec, "item_index": spec}],
+            autograph=False,
         )
-        self._num_rows = {
-            "user_index": model.get_layer("user_embedding").input_dim,
-            "item_index": model.get_layer("item_embedding").input_dim,
-        }
+        self.num_item_rows = num_item_rows
+        self._num_rows = {"user_index": num_user_rows, "item_index": num_item_rows}
 
     def __call__(self, user_index: np.ndarray, item_index: np.ndarray) -> np.ndarray:
         """Ratings, float64 [rows], of embedding rows `user_index` and `item_index`, int32 [rows]."""

@@ -19,22 +19,22 @@ from data_pipeline.errors import UserError
 from data_pipeline.order import BatchOrder
 from data_pipeline.ratings import Ratings
 from data_pipeline.source import RatingsSource
+from trainer.build import model_for, objective_for
 from trainer.checkpoint import Checkpoints
 from trainer.config import Config, TrainConfig, make_config
 from trainer.curves import Curves
 from trainer.devices import Devices, set_up_devices, worker_from_environment
 from trainer.engine import Engine
-from trainer.evaluate import split_errors, validation_logs
 from trainer.lock import locked
 from trainer.loop import choose_block_steps, run_loop
-from trainer.models import build_model
+from trainer.models import ModelFunction, name_of
+from trainer.monitor import Monitor
 from trainer.optimizers import make_optimizer
 from trainer.peers import watch_peers
 from trainer.plan import plan_lines
 from trainer.progress import TrainProgress
 from trainer.recipes import RECIPES
 from trainer.run import Run
-from trainer.scoring import Scorer
 from trainer.signals import stop_on_signal
 from trainer.source import default_workdir, find_source, open_or_prepare, with_split_of
 from trainer.workdir import Workdir
@@ -52,7 +52,8 @@ class TrainResult:
         step: trained steps since the run began.
         replicas, workers: over how many devices and processes.
         train_loss: mean squared error of the last epoch.
-        test_rmse, test_mae: on the test split, clipped to the rating scale; None if stopped by a signal.
+        test: on the test split, `rmse` and `mae` of predictions clipped to the rating scale, or `ndcg@10` and
+            `recall@10` for a ranking objective; empty if stopped by a signal.
         examples_per_sec: of this call's training; None if it was too short to be timed.
         stopped_by: the signal that ended the call before its last epoch, or None.
     """
@@ -63,14 +64,21 @@ class TrainResult:
     workers: int
     precision: str
     train_loss: float
-    test_rmse: float | None
-    test_mae: float | None
+    test: dict[str, float]
     examples_per_sec: float | None
     stopped_by: int | None
 
     @property
     def workdir(self) -> Path:
         return self.run.workdir
+
+    @property
+    def test_rmse(self) -> float | None:
+        return self.test.get("rmse")
+
+    @property
+    def test_mae(self) -> float | None:
+        return self.test.get("mae")
 
 
 def train(
@@ -79,6 +87,7 @@ def train(
     recipe: str = "article",
     settings: Mapping[str, object] | Iterable[str] = (),
     workdir: str | Path | None = None,
+    model: ModelFunction | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     quiet: bool = False,
 ) -> TrainResult:
@@ -90,8 +99,10 @@ def train(
             if it can be had, else generated ratings.
         settings: on top of the recipe: {"train.epochs": 3} or ["train.epochs=3"].
         workdir: by default `runs/<data>-<recipe>`.
+        model: one of your own, see `trainer.models`; `load_run` needs it again where it cannot be imported.
         callbacks: Keras callbacks; they see `loss` and, with validation rows, `val_loss`, `val_rmse` and
-            `val_mae`. As in Keras, what a callback remembers does not survive the process.
+            `val_mae`, or `val_ndcg@10` and `val_recall@10`. As in Keras, what a callback remembers does not
+            survive the process.
         quiet: says nothing on stderr.
 
     Raises:
@@ -102,6 +113,8 @@ def train(
     say = _silent if quiet else _say
     worker, num_workers = worker_from_environment()
     settings = _as_settings(settings)
+    if model is not None:
+        settings.append(f"model.name={name_of(model)}")
     config = make_config(recipe, RECIPES, settings)
     if data is None and workdir is not None and Workdir(Path(workdir)).is_started():
         began, dataset = Workdir(Path(workdir)).read()
@@ -120,7 +133,7 @@ def train(
     devices = set_up_devices(config.train)
     # Of a job's workers the chief alone writes, and holds the lock for all.
     with locked(folder.path, say) if devices.is_chief else contextlib.nullcontext():
-        return _train(source, config, folder, devices, callbacks=callbacks, quiet=quiet)
+        return _train(source, config, folder, devices, own_model=model, callbacks=callbacks, quiet=quiet)
 
 
 def _train(
@@ -129,6 +142,7 @@ def _train(
     folder: Workdir,
     devices: Devices,
     *,
+    own_model: ModelFunction | None,
     callbacks: Sequence[keras.callbacks.Callback],
     quiet: bool,
 ) -> TrainResult:
@@ -147,15 +161,12 @@ def _train(
 
     keras.utils.set_random_seed(config.train.seed)
     with devices.strategy.scope():
-        model = build_model(
-            config.model,
-            num_user_rows=len(dataset.user_vocabulary),
-            num_item_rows=len(dataset.item_vocabulary),
-        )
+        model = model_for(config, dataset, own_model)
         engine = Engine(
             model,
             make_optimizer(config.optimizer),
             strategy=devices.strategy,
+            objective=objective_for(config, dataset, model),
             global_batch_size=config.train.global_batch_size,
             block_steps=block_steps,
             accumulation_steps=config.train.accumulation_steps,
@@ -187,7 +198,7 @@ def _train(
         left = "" if first_step < last_step else ": nothing left to train"
         say(f"resumed   at step {first_step} of {last_step}{left}")
 
-    scorer = Scorer(model)
+    monitor = Monitor(config, dataset, model)
     curves = Curves(folder, first_step=first_step) if devices.is_chief else None
     if curves and not first_step:
         curves.add_config(config)
@@ -213,10 +224,10 @@ def _train(
                 curves=curves,
                 progress=progress,
                 callbacks=callbacks,
-                evaluate=lambda: validation_logs(dataset, scorer),
+                evaluate=monitor.validation,
                 stop_request=stop_request,
             )
-            test = {} if result.was_stopped else split_errors(dataset, "test", scorer)
+            test = {} if result.was_stopped else monitor.test()
             if curves and test and result.step > first_step:
                 curves.add(result.step, {f"test/{name}": value for name, value in test.items()})
         finally:
@@ -231,8 +242,7 @@ def _train(
         workers=devices.num_workers,
         precision=devices.precision,
         train_loss=result.train_loss,
-        test_rmse=test.get("rmse"),
-        test_mae=test.get("mae"),
+        test=test,
         examples_per_sec=result.examples_per_sec,
         # Another worker may have been the one that was asked.
         stopped_by=(stop_request.signum or signal.SIGTERM) if result.was_stopped else None,
@@ -247,7 +257,7 @@ def _last_step(config: TrainConfig, order: BatchOrder) -> int:
 
 def _as_settings(settings: Mapping[str, object] | Iterable[str]) -> list[str]:
     if isinstance(settings, Mapping):
-        return [f"{key}={value}" for key, value in settings.items()]
+        return [f"{key}={'none' if value is None else value}" for key, value in settings.items()]
     return list(settings)
 
 

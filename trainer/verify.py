@@ -16,11 +16,11 @@ import tensorflow as tf
 from data_pipeline.dataset import PreparedDataset
 from data_pipeline.errors import UserError
 from trainer import reference
+from trainer.build import model_for
 from trainer.comparison import NUMPY, Comparison, compare
 from trainer.config import Config, make_config
 from trainer.excerpt import prepare_excerpt
 from trainer.layout import Layout, LayoutError, Outcome, run_layout
-from trainer.models import build_model
 from trainer.recipes import RECIPES
 
 # Absolute, over up to about 200 steps of `article`; in brackets what was measured against NumPy and between
@@ -155,11 +155,11 @@ def verify(
         comparisons: list[Comparison] = []
         no_reference = None
         single = outcomes[SINGLE_DEVICE]
-        if config.model.name in reference.MODELS:
+        if reference.knows(config):
             expected = _reference_outcome(config, dataset)
             comparisons.append(compare(SINGLE_DEVICE, single, NUMPY, expected, tolerance, steps))
         else:
-            no_reference = f"no reference for model {config.model.name}"
+            no_reference = f"no reference for model {config.model.name} with {config.objective.name}"
         for layout in layouts[1:]:
             found = outcomes[layout]
             comparisons.append(compare(layout, found, SINGLE_DEVICE.name, single, tolerance, steps))
@@ -183,11 +183,7 @@ def initial_weights(config: Config, dataset: PreparedDataset) -> dict[str, np.nd
     try:
         keras.utils.set_random_seed(config.train.seed)
         with tf.device("CPU"):
-            model = build_model(
-                config.model,
-                num_user_rows=len(dataset.user_vocabulary),
-                num_item_rows=len(dataset.item_vocabulary),
-            )
+            model = model_for(config, dataset)
         return {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables}
     finally:
         keras.config.set_floatx(kept[0])
@@ -246,7 +242,12 @@ def _covered(config: Config, dataset: PreparedDataset, layouts: Sequence[Layout]
         "global-norm clipping": optimizer.global_clipnorm is not None,
         "gradient accumulation": config.train.accumulation_steps > 1,
     }
-    return [f"model {model.name}", f"optimizer {optimizer.name}", *(n for n, is_in in parts.items() if is_in)]
+    return [
+        f"model {model.name}",
+        f"objective {config.objective.name}",
+        f"optimizer {optimizer.name}",
+        *(n for n, is_in in parts.items() if is_in),
+    ]
 
 
 def _table_rows(dataset: PreparedDataset) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from trainer.devices import set_up_devices
 from trainer.engine import Engine
 from trainer.loop import choose_block_steps
 from trainer.models import build_model
+from trainer.models.inputs import ModelInputs
 from trainer.optimizers import make_optimizer
 
 
@@ -85,7 +86,7 @@ def make_engine(
     keras.utils.set_random_seed(train.seed)
     with devices.strategy.scope():
         return Engine(
-            build_model(model, num_user_rows=num_user_rows, num_item_rows=num_item_rows),
+            build_model(model, ModelInputs(num_user_rows=num_user_rows, num_item_rows=num_item_rows)),
             make_optimizer(OptimizerConfig(learning_rate=article_task.LEARNING_RATE)),
             strategy=devices.strategy,
             global_batch_size=train.global_batch_size,

@@ -40,7 +40,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
         block_steps=block_steps,
     )
     fresh = [variable.numpy() for variable in engine.optimizer.variables]
-    scorer = Scorer(engine.model)
+    scorer = Scorer(engine.model, num_user_rows=num_users + 1, num_item_rows=num_items + 1)
     curves = []
     for seed in job["seeds"]:
         for variable, value in zip(engine.optimizer.variables, fresh, strict=True):

@@ -14,6 +14,7 @@ from trainer.config import ModelConfig, OptimizerConfig, TrainConfig
 from trainer.devices import set_up_devices
 from trainer.engine import Engine
 from trainer.models import build_model
+from trainer.models.inputs import ModelInputs
 from trainer.optimizers import make_optimizer
 
 BATCH, DIM, HIDDEN_UNITS = 8192, 32, (128, 32)
@@ -49,7 +50,7 @@ def _ours(job: dict[str, Any]) -> Any:
     devices = set_up_devices(TrainConfig(global_batch_size=BATCH, precision="float32"))
     config = ModelConfig(embedding_dim=DIM, hidden_units=HIDDEN_UNITS, tables=job["way"])
     engine = Engine(
-        build_model(config, num_user_rows=job["rows"], num_item_rows=job["rows"]),
+        build_model(config, ModelInputs(num_user_rows=job["rows"], num_item_rows=job["rows"])),
         make_optimizer(OptimizerConfig()),
         strategy=devices.strategy,
         global_batch_size=BATCH,

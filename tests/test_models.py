@@ -1,0 +1,265 @@
+"""All models learn what is planted, with every objective, and come back from a checkpoint."""
+
+import keras
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import reeltrain
+import runs
+from data_pipeline.config import DataConfig
+from data_pipeline.errors import UserError
+from trainer.config import MODEL_NAMES, ModelConfig, make_config
+from trainer.features import no_features, side_features
+from trainer.layers import Dropout, Embedding
+from trainer.models import build_model
+from trainer.models.inputs import ModelInputs
+from trainer.recipes import RECIPES
+
+RANKING = ("bce", "bpr", "sampled-softmax", "in-batch-softmax")
+WITH_TOWERS = ("mf", "two-tower")
+USERS, ITEMS = 60, 50
+FAST = {
+    "model.embedding_dim": 8,
+    "model.hidden_units": "16",
+    "optimizer.learning_rate": 0.01,
+    "train.global_batch_size": 64,
+}
+
+
+def checkerboard(*, ranking: bool) -> pd.DataFrame:
+    """Users like items of their own parity: 5 and 1 stars, of which a ranking sees the 5 alone.
+
+    On top of it a user's and an item's bias, so that there is something for `bias` to learn, too.
+    """
+    user, item = (each.ravel() for each in np.meshgrid(np.arange(USERS), np.arange(ITEMS), indexing="ij"))
+    likes = (user + item) % 2 == 0
+    rating = np.where(likes, 4.0, 2.0) + (user % 3 == 0) * 0.5 - (item % 5 == 0) * 0.5
+    # A ranking has no other unseen items that a user would like than those of the test.
+    rows = np.random.default_rng(0).random(len(user)) < (1 if ranking else 0.7)
+    table = pd.DataFrame({"user_id": user, "item_id": item, "rating": rating})
+    return table[(likes & rows) if ranking else rows]
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory):
+    """whether it is for ranking -> a prepared checkerboard with side features that tell nothing of it."""
+    folder = tmp_path_factory.mktemp("checkerboards")
+    (folder / "users.csv").write_text(
+        "user_id,age,kind\n" + "".join(f"{u},{20 + u % 7},{'abc'[u % 3]}\n" for u in range(USERS))
+    )
+    (folder / "items.csv").write_text(
+        "item_id,title,genres\n" + "".join(f"{i},T{i},{'x|y' if i % 3 else 'z'}\n" for i in range(ITEMS))
+    )
+    config = DataConfig(users=str(folder / "users.csv"), items=str(folder / "items.csv"))
+    datasets = {}
+    for ranking in (False, True):
+        table = folder / f"{ranking}.csv"
+        checkerboard(ranking=ranking).to_csv(table, index=False)
+        datasets[ranking] = reeltrain.prepare(table, folder / f"dataset-{ranking}", config)
+    return datasets
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_a_model_scores_every_pair_with_one_number_also_unknown_ones(name):
+    model = build_model(ModelConfig(name=name), ModelInputs(num_user_rows=4, num_item_rows=3))
+    pairs = {"user_index": np.array([0, 1, 3], np.int32), "item_index": np.array([0, 2, 0], np.int32)}
+    scores = keras.ops.convert_to_numpy(model(pairs))
+    assert scores.shape == (3, 1)
+    assert scores.dtype == np.float32
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_a_model_learns_the_planted_ratings_and_comes_back_from_its_checkpoint(name, datasets, tmp_path):
+    result = reeltrain.train(
+        datasets[False],
+        settings={**FAST, "model.name": name, "train.epochs": 40},
+        workdir=tmp_path / "run",
+        quiet=True,
+    )
+    # Ratings spread by 1.05; biases alone leave the parity, 1.0.
+    assert result.test_rmse < (1.06 if name == "bias" else 0.35)
+    again = reeltrain.load_run(tmp_path / "run")
+    pairs = [(user, item) for user in (1, 2, 999) for item in (3, 4, 999)]
+    kept, loaded = reeltrain.predict(result.run, pairs), reeltrain.predict(again, pairs)
+    np.testing.assert_array_equal(kept["predicted"], loaded["predicted"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "objective"),
+    [
+        (name, objective)
+        for name in MODEL_NAMES
+        for objective in (*RANKING, "ordinal")
+        if objective != "in-batch-softmax" or name in WITH_TOWERS
+    ],
+)
+def test_every_model_trains_with_every_objective(name, objective, datasets, tmp_path):
+    ranking = objective in RANKING
+    result = reeltrain.train(
+        datasets[ranking],
+        settings={**FAST, "model.name": name, "objective.name": objective, "train.epochs": 30},
+        workdir=tmp_path / "run",
+        quiet=True,
+    )
+    # By chance a list of 10 out of about 30 unseen items has an NDCG of about 0.3, 0.26 seen.
+    if ranking and name != "bias":
+        assert result.test["ndcg@10"] > 0.8, result.test
+    elif ranking:
+        assert 0 < result.test["ndcg@10"] < 1
+    else:
+        assert result.test_rmse < (1.06 if name == "bias" else 0.45)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WITH_TOWERS)
+def test_towers_rank_as_the_models_scores_do(name, datasets, tmp_path):
+    dataset = datasets[True]
+    settings = {**FAST, "model.name": name, "objective.name": "bpr", "train.epochs": 3}
+    run = reeltrain.train(dataset, settings=settings, workdir=tmp_path / "run", quiet=True).run
+    users = np.arange(1, 6, dtype=np.int32)
+    by_towers = run.ranker.scores(users)[:, 1:]
+    items = np.arange(1, by_towers.shape[1] + 1, dtype=np.int32)
+    pairs = run.scorer(np.repeat(users, len(items)), np.tile(items, len(users))).reshape(by_towers.shape)
+    # But for one number a user, here the model's mean, for all.
+    np.testing.assert_allclose(by_towers - by_towers[:, :1], pairs - pairs[:, :1], atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("replicas", [2, 4])
+@pytest.mark.parametrize(
+    ("name", "objective"),
+    [
+        ("bias", "bce"),
+        ("mf", "in-batch-softmax"),
+        ("neumf", "bce"),
+        ("wide-deep", "ordinal"),
+        ("two-tower", "sampled-softmax"),
+    ],
+)
+def test_several_replicas_train_every_model_as_one_device_does(name, objective, replicas, datasets, tmp_path):
+    settings = {
+        "model.name": name,
+        "objective.name": objective,
+        "model.dropout": 0.2,
+        "model.embedding_l2": 0.01,
+        "train.precision": "float64",
+        "train.log_every_steps": 1,
+        "train.epochs": 2,
+        "train.global_batch_size": 64,
+    }
+    dataset = datasets[objective in RANKING].path
+    runs.train(dataset, tmp_path / "one", settings)
+    runs.train(dataset, tmp_path / "more", {**settings, "train.replicas": replicas})
+    one, more = runs.losses(tmp_path / "one"), runs.losses(tmp_path / "more")
+    assert runs.largest_difference(one, more) <= 1e-10
+    assert runs.largest_difference(runs.weights(tmp_path / "one"), runs.weights(tmp_path / "more")) <= 1e-10
+
+
+@pytest.mark.slow
+def test_two_workers_see_the_items_of_the_whole_batch(datasets, tmp_path):
+    settings = {
+        "model.name": "two-tower",
+        "objective.name": "in-batch-softmax",
+        "train.precision": "float64",
+        "train.log_every_steps": 1,
+        "train.epochs": 1,
+        "train.global_batch_size": 64,
+    }
+    dataset = datasets[True].path
+    runs.train(dataset, tmp_path / "one", settings)
+    runs.train(dataset, tmp_path / "two", settings, workers=2)
+    one, two = runs.losses(tmp_path / "one"), runs.losses(tmp_path / "two")
+    assert runs.largest_difference(one, two) <= 1e-10
+
+
+def own_model(config, inputs):
+    """A model of a user's own: other names, a Keras embedding, a regularizer."""
+    user = keras.Input((), dtype="int32", name="user_index")
+    item = keras.Input((), dtype="int32", name="item_index")
+    left = Embedding(inputs.num_user_rows, config.embedding_dim, name="people")(user)
+    right = keras.layers.Embedding(
+        inputs.num_item_rows, config.embedding_dim, embeddings_regularizer=keras.regularizers.L2(1e-6)
+    )(item)
+    hidden = keras.layers.Dense(16, activation="gelu")(keras.layers.Concatenate()([left, right]))
+    hidden = Dropout(0.1, 1)(hidden)
+    return keras.Model({"user_index": user, "item_index": item}, keras.layers.Dense(1)(hidden))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["mse", "bce"])
+def test_ones_own_model_trains_resumes_and_evaluates(objective, datasets, tmp_path):
+    dataset = datasets[objective == "bce"]
+    settings = {**FAST, "objective.name": objective, "train.epochs": 20}
+    result = reeltrain.train(
+        dataset, settings=settings, workdir=tmp_path / "run", model=own_model, quiet=True
+    )
+    assert result.test["rmse"] < 0.5 if objective == "mse" else result.test["ndcg@10"] > 0.7
+    assert result.run.config.model.name == f"{__name__}:own_model"
+    # Found again by its name, as this module can be imported.
+    again = reeltrain.load_run(tmp_path / "run")
+    np.testing.assert_array_equal(
+        reeltrain.predict(again, [(1, 3)])["predicted"], reeltrain.predict(result.run, [(1, 3)])["predicted"]
+    )
+    more = {**settings, "train.epochs": 21}
+    continued = reeltrain.train(dataset, settings=more, workdir=tmp_path / "run", model=own_model, quiet=True)
+    assert continued.step > result.step
+
+
+def with_keras_dropout(config, inputs):
+    model = own_model(config, inputs)
+    return keras.Model(model.input, keras.layers.Dropout(0.5)(model.output))
+
+
+def with_another_input(_config, _inputs):
+    year = keras.Input((), dtype="int32", name="year")
+    return keras.Model({"year": year}, keras.layers.Dense(1)(keras.ops.expand_dims(year, 1)))
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("with_keras_dropout", "must keep no state beside its weights"),
+        ("with_another_input", "must have the inputs user_index and item_index, got year"),
+        ("datasets_of_another", "must be a function that can be imported"),
+        ("RANKING", "must be a function that can be imported"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_one_line(name, told):
+    config = make_config("article", RECIPES, [f"model.name={__name__}:{name}"])
+    with pytest.raises(UserError, match=told) as caught:
+        build_model(config.model, ModelInputs(num_user_rows=4, num_item_rows=3))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_name_is_one_of_the_list_or_a_function():
+    with pytest.raises(UserError, match=r"model.name must be one of bias, .* or module:function, got 'fm'"):
+        make_config("article", RECIPES, ["model.name=fm"])
+
+
+USER_TABLE = pa.table(
+    {"user_id": [7, 8, 9], "age": [20, None, 40], "job": ["x", "y", "x"], "zip": ["1a", "2b", "3c"]}
+)
+ITEM_TABLE = pa.table({"item_id": [1, 2], "title": ["A", "B"], "genres": [["d", "w"], []]})
+
+
+def test_features_are_numbered_from_1_and_0_stands_for_none():
+    users, items = side_features(USER_TABLE, ITEM_TABLE, "all")
+    assert users.names == ("job", "age")  # not zip: it tells rows apart
+    assert users.categories["job"].tolist() == [[0], [1], [2], [1]]
+    assert users.sizes == {"job": 3}
+    np.testing.assert_allclose(users.numbers[:, 0], [0, -1, 0, 1])
+    assert items.categories["genres"].tolist() == [[0, 0], [1, 2], [0, 0]]
+    assert items.sizes == {"genres": 3}
+
+
+def test_features_are_chosen_by_name_and_unknown_ones_refused():
+    users, items = side_features(USER_TABLE, ITEM_TABLE, "genres")
+    assert (users.names, items.names) == ((), ("genres",))
+    assert side_features(USER_TABLE, ITEM_TABLE, "none")[0].names == no_features().names
+    with pytest.raises(UserError, match="the data has the side features age, genres, job, got 'year'"):
+        side_features(USER_TABLE, ITEM_TABLE, "genres,year")

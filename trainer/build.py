@@ -1,0 +1,80 @@
+"""A run's model and objective, made from its settings and its data."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from data_pipeline.dataset import PreparedDataset
+from data_pipeline.errors import UserError
+from trainer.config import Config
+from trainer.features import side_features
+from trainer.models import ModelFunction, build_model
+from trainer.models.inputs import ModelInputs
+from trainer.objectives import Objective, make_objective
+from trainer.objectives.ordinal import with_ordinal_head
+from trainer.scoring import Scorer
+
+# More are no grades but numbers.
+MAX_GRADES = 100
+
+
+def model_for(config: Config, dataset: PreparedDataset, own: ModelFunction | None = None) -> keras.Model:
+    """The configured model with fresh weights, for the ids and side features of a data set.
+
+    Args:
+        own: the function that `model.name` names, where it cannot be imported.
+
+    Raises:
+        UserError: no such model or feature, or the ratings are no grades for `ordinal`.
+    """
+    train = dataset.columns("train")
+    users, items = side_features(dataset.users, dataset.items, config.model.features)
+    is_mse = config.objective.name == "mse"
+    inputs = ModelInputs(
+        num_user_rows=len(dataset.user_vocabulary),
+        num_item_rows=len(dataset.item_vocabulary),
+        initial_score=float(train.rating.mean(dtype=np.float64)) if is_mse else 0.0,
+        user_features=users,
+        item_features=items,
+    )
+    model = build_model(config.model, inputs, own)
+    if config.objective.name == "ordinal":
+        grades, counts = _grades(dataset)
+        model = with_ordinal_head(model, grades.tolist(), (counts / counts.sum()).tolist())
+    return model
+
+
+def objective_for(config: Config, dataset: PreparedDataset, model: keras.Model) -> Objective:
+    """The configured objective; create it inside `strategy.scope()`.
+
+    Raises:
+        UserError: the model or the data does not fit it.
+    """
+    return make_objective(
+        config.objective,
+        model,
+        dataset.columns("train"),
+        num_user_rows=len(dataset.user_vocabulary),
+        num_item_rows=len(dataset.item_vocabulary),
+        grades=_grades(dataset)[0].tolist() if config.objective.name == "ordinal" else (),
+    )
+
+
+def scorer_for(model: keras.Model, dataset: PreparedDataset) -> Scorer:
+    """Scores of rows of a data set's indices."""
+    return Scorer(
+        model,
+        num_user_rows=len(dataset.user_vocabulary),
+        num_item_rows=len(dataset.item_vocabulary),
+    )
+
+
+def _grades(dataset: PreparedDataset) -> tuple[np.ndarray, np.ndarray]:
+    """(different training ratings, ascending; rows that have each)."""
+    grades, counts = np.unique(dataset.columns("train").rating, return_counts=True)
+    if not 2 <= len(grades) <= MAX_GRADES:
+        raise UserError(
+            f"objective.name=ordinal needs between 2 and {MAX_GRADES} different ratings, got {len(grades)}"
+        )
+    return grades, counts

@@ -1,0 +1,129 @@
+"""Side features of users and items as arrays: what a model looks up by the index of a user or an item."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_pipeline.errors import UserError
+
+# A column of text with more different values than this is a name or an address, not a category.
+MAX_CATEGORIES = 1_000
+NOT_FEATURES = ("user_id", "item_id", "title")
+
+
+@dataclass(frozen=True)
+class Features:
+    """Side features of an embedding table's rows; row 0, the unknown id, has none.
+
+    Attributes:
+        categories: name -> int32 [rows, values]: numbers of a row's values from 1 on, 0 where it has none.
+            One column for a category, several for a list.
+        sizes: name -> how many different values there are, the 0 counted.
+        numbers: float32 [rows, columns]: standardized numeric columns, 0 where the value is missing.
+        number_names: names of those columns.
+    """
+
+    categories: Mapping[str, np.ndarray]
+    sizes: Mapping[str, int]
+    numbers: np.ndarray
+    number_names: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*self.categories, *self.number_names)
+
+
+def no_features() -> Features:
+    return Features({}, {}, np.zeros((0, 0), np.float32), ())
+
+
+def side_features(users: pa.Table, items: pa.Table, wanted: str) -> tuple[Features, Features]:
+    """The features of users and of items that `model.features` names.
+
+    Args:
+        users, items: a prepared dataset's tables; row i describes index i + 1.
+        wanted: `all`, `none` or names with commas between; both tables may have a column of a name.
+
+    Raises:
+        UserError: no such feature, or a text column that is no category.
+    """
+    tables = {"users": users, "items": items}
+    usable = {key: _usable(table) for key, table in tables.items()}
+    if wanted == "none":
+        chosen = set()
+    elif wanted == "all":
+        chosen = set().union(*usable.values())
+    else:
+        chosen = {name.strip() for name in wanted.split(",") if name.strip()}
+        known = sorted(set().union(*usable.values()))
+        for name in sorted(chosen):
+            if name not in known:
+                have = ", ".join(known) or "none"
+                raise UserError(f"model.features: the data has the side features {have}, got {name!r}")
+    user, item = (
+        _encode(table, [name for name in usable[key] if name in chosen]) for key, table in tables.items()
+    )
+    return user, item
+
+
+def _usable(table: pa.Table) -> list[str]:
+    """Columns that can be features: numbers, lists, and text with few enough different values."""
+    names = []
+    for name in table.column_names:
+        kind = table.schema.field(name).type
+        if name in NOT_FEATURES or pa.types.is_null(kind):
+            continue
+        if pa.types.is_string(kind):
+            different = pc.count_distinct(table[name]).as_py()
+            # Nearly one value a row tells rows apart, not their kind.
+            if not 1 < different <= min(MAX_CATEGORIES, max(2, len(table) // 2)):
+                continue
+        names.append(name)
+    return names
+
+
+def _encode(table: pa.Table, names: list[str]) -> Features:
+    num_rows = len(table) + 1
+    categories: dict[str, np.ndarray] = {}
+    sizes: dict[str, int] = {}
+    numbers: dict[str, np.ndarray] = {}
+    for name in names:
+        column = table[name].combine_chunks()
+        if pa.types.is_string(column.type):
+            encoded = pc.dictionary_encode(column)
+            codes = pc.fill_null(pc.add(encoded.indices, 1), 0).to_numpy(zero_copy_only=False)
+            categories[name] = np.concatenate([[0], codes]).astype(np.int32)[:, None]
+            sizes[name] = len(encoded.dictionary) + 1
+        elif pa.types.is_list(column.type):
+            categories[name], sizes[name] = _encode_lists(column)
+        else:
+            numbers[name] = _standardized(column)
+    stacked = np.stack(list(numbers.values()), axis=1) if numbers else np.zeros((num_rows, 0), np.float32)
+    return Features(categories, sizes, stacked, tuple(numbers))
+
+
+def _encode_lists(column: pa.ListArray) -> tuple[np.ndarray, int]:
+    """(int32 [rows + 1, longest list], number of different values + 1)."""
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    encoded = pc.dictionary_encode(pc.list_flatten(column))
+    codes = np.zeros((len(column) + 1, max(1, int(lengths.max(initial=0)))), np.int32)
+    row = np.repeat(np.arange(len(column)), lengths)
+    within = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    codes[row + 1, within] = encoded.indices.to_numpy(zero_copy_only=False) + 1
+    return codes, len(encoded.dictionary) + 1
+
+
+def _standardized(column: pa.Array) -> np.ndarray:
+    """float32 [rows + 1]: mean 0 and standard deviation 1 over the rows that have a value."""
+    values = pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    known = np.isfinite(values)
+    scaled = np.zeros(len(values) + 1, np.float32)
+    if known.any():
+        spread = values[known].std() or 1.0
+        scaled[1:][known] = (values[known] - values[known].mean()) / spread
+    return scaled

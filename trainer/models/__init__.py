@@ -1,0 +1,115 @@
+"""Keras models over named columns: in, `user_index` and `item_index`; out, one score a row.
+
+A model is a function (ModelConfig, ModelInputs) -> `keras.Model` from {`user_index`: int32 [batch],
+`item_index`: int32 [batch]} to [batch, 1], float32 in mixed precision, with fresh weights. Yours, too: name
+it as `model.name=module:function`, or give the function to `reeltrain.train(model=...)`. Whatever it is made
+of must be a function of its inputs and weights: layers that keep a state of their own (`BatchNormalization`)
+or draw from a generator (`keras.layers.Dropout`; ours is `trainer.layers.Dropout`) would make the result
+depend on the number of devices and are refused. `trainer.layers.Embedding` makes tables that may be large.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+import keras
+from keras.src.backend.common import global_state
+
+from data_pipeline.errors import UserError
+from trainer.config import MODEL_NAMES, ModelConfig
+from trainer.models.bias import bias_model
+from trainer.models.inputs import ModelInputs
+from trainer.models.mf import mf
+from trainer.models.mlp import mlp
+from trainer.models.neumf import neumf
+from trainer.models.two_tower import two_tower
+from trainer.models.wide_deep import wide_deep
+
+ModelFunction = Callable[[ModelConfig, ModelInputs], keras.Model]
+
+# Also to be named in `trainer.config.MODEL_NAMES`, for which no TensorFlow loads.
+MODELS: dict[str, ModelFunction] = {
+    "bias": bias_model,
+    "mf": mf,
+    "mlp": mlp,
+    "neumf": neumf,
+    "wide-deep": wide_deep,
+    "two-tower": two_tower,
+}
+assert tuple(MODELS) == MODEL_NAMES
+
+
+def build_model(config: ModelConfig, inputs: ModelInputs, own: ModelFunction | None = None) -> keras.Model:
+    """The configured model, with fresh weights.
+
+    Args:
+        own: the function that `config.name` names, where it cannot be imported.
+
+    Raises:
+        UserError: no such function, or what it makes is not a model that can be trained here.
+    """
+    if config.name in MODELS:
+        return MODELS[config.name](config, inputs)
+    function = own or _imported(config.name)
+    with _names_from_the_start():
+        model = function(config, inputs)
+    _check(model, config.name)
+    return model
+
+
+@contextlib.contextmanager
+def _names_from_the_start() -> Iterator[None]:
+    """Layers without a name are called `dense`, `dense_1` ... whatever was built in the process before.
+
+    A checkpoint knows them by name. `keras.backend.clear_session` would do it, too, and forget much else.
+    """
+    key = "object_name_uids"
+    before = global_state.get_global_attribute(key)
+    global_state.set_global_attribute(key, {})
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute(key, before)
+
+
+def name_of(function: ModelFunction) -> str:
+    """`module:function`."""
+    return f"{function.__module__}:{function.__qualname__}"
+
+
+def _imported(name: str) -> ModelFunction:
+    module_name, _, function_name = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"model.name={name} must be a function that can be imported: {error}") from None
+    if not callable(function):
+        raise UserError(f"model.name={name} must be a function that can be imported, got {function!r}")
+    return function
+
+
+def _check(model: object, name: str) -> None:
+    if not isinstance(model, keras.Model):
+        raise UserError(f"model.name={name} must make a keras.Model, got {type(model).__name__}")
+    inputs = model.input if isinstance(model.input, dict) else {}
+    if sorted(inputs) != ["item_index", "user_index"]:
+        found = ", ".join(inputs) or type(model.input).__name__
+        raise UserError(f"model.name={name} must have the inputs user_index and item_index, got {found}")
+    if tuple(model.output.shape) != (None, 1):
+        raise UserError(f"model.name={name} must have the output shape (None, 1), got {model.output.shape}")
+    frozen = {id(v) for layer in model._flatten_layers() if not layer.trainable for v in layer.weights}
+    for variable in model.non_trainable_variables:
+        if id(variable) in frozen:
+            continue
+        raise UserError(
+            f"model.name={name} must keep no state beside its weights, which devices would not share, got "
+            f"{variable.path}; for dropout take trainer.layers.Dropout"
+        )
+    if not model.trainable_variables:
+        raise UserError(f"model.name={name} must have something to train, got a model without weights")

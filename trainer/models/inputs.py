@@ -1,0 +1,78 @@
+"""What a model is built for, and the parts that several models have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import keras
+
+from trainer.config import ModelConfig
+from trainer.features import Features, no_features
+from trainer.layers import Dropout, Embedding
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """What a data set tells a model.
+
+    Attributes:
+        num_user_rows, num_item_rows: rows of the embedding tables; row 0 is every unknown id.
+        initial_score: what the model may begin with as everybody's score: the mean rating, or 0 for ranking.
+        user_features, item_features: side features of those rows.
+    """
+
+    num_user_rows: int
+    num_item_rows: int
+    initial_score: float = 0.0
+    user_features: Features = field(default_factory=no_features)
+    item_features: Features = field(default_factory=no_features)
+
+
+def index_inputs() -> dict[str, keras.KerasTensor]:
+    """The inputs of every model: `user_index` and `item_index`, int32 [batch]."""
+    return {name: keras.Input((), dtype="int32", name=name) for name in ("user_index", "item_index")}
+
+
+def output_dtype() -> str:
+    """Of a model's scores: float32 in mixed precision, too."""
+    return "float64" if keras.config.floatx() == "float64" else "float32"
+
+
+def embedding(config: ModelConfig, num_rows: int, name: str) -> Embedding:
+    """A table of the configured width, trained densely or sparsely by its size."""
+    return Embedding(
+        num_rows,
+        config.embedding_dim,
+        l2=config.embedding_l2,
+        sparse=config.is_sparse(num_rows),
+        name=name,
+    )
+
+
+def bias(config: ModelConfig, num_rows: int, name: str) -> Embedding:
+    """One number a row, at first 0, so that an unknown id has none."""
+    return Embedding(
+        num_rows,
+        1,
+        l2=config.bias_l2,
+        sparse=config.is_sparse(num_rows),
+        initializer="zeros",
+        name=name,
+    )
+
+
+def hidden_layers(
+    config: ModelConfig, hidden: keras.KerasTensor, *, prefix: str = "", first_dropout: int = 1
+) -> keras.KerasTensor:
+    """The configured dense ReLU layers with dropout; [batch, ...] -> [batch, last of `hidden_units`].
+
+    Args:
+        prefix: of the layers' names, where a model has several such parts.
+        first_dropout: number of the first dropout layer; a model has no number twice.
+    """
+    for number, units in enumerate(config.hidden_units, start=1):
+        hidden = keras.layers.Dense(units, activation="relu", name=f"{prefix}hidden_{number}")(hidden)
+        if config.dropout:
+            dropout = Dropout(config.dropout, first_dropout + number - 1, name=f"{prefix}dropout_{number}")
+            hidden = dropout(hidden)
+    return hidden

@@ -1,0 +1,58 @@
+"""What a step minimizes: from a model and a batch to one loss a row.
+
+An objective is a choice of every model. A step's loss is the mean over the global batch by weight, so that an
+objective must give each row a loss that does not depend on where the batch is cut between devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from data_pipeline.columns import Columns
+from trainer.config import ObjectiveConfig
+from trainer.interactions import Interactions
+from trainer.objectives.in_batch import InBatchSoftmax
+from trainer.objectives.negatives import Negatives
+from trainer.objectives.objective import Objective
+from trainer.objectives.ordinal import Ordinal
+from trainer.objectives.pairwise import BPR, BinaryCrossEntropy, SampledSoftmax
+from trainer.objectives.rating import MeanSquaredError
+
+__all__ = ["MeanSquaredError", "Objective", "make_objective"]
+
+_SAMPLED = {"bce": BinaryCrossEntropy, "bpr": BPR, "sampled-softmax": SampledSoftmax}
+
+
+def make_objective(
+    config: ObjectiveConfig,
+    model: keras.Model,
+    train: Columns,
+    *,
+    num_user_rows: int,
+    num_item_rows: int,
+    grades: Sequence[float] = (),
+) -> Objective:
+    """The configured objective; create it inside `strategy.scope()`.
+
+    Args:
+        train: the training rows: what users have rated, and how often items are.
+        grades: of `ordinal`, the different ratings.
+
+    Raises:
+        UserError: the model or the data does not fit it.
+    """
+    if config.name == "mse":
+        return MeanSquaredError()
+    if config.name == "ordinal":
+        return Ordinal(grades)
+    seen = Interactions.of(
+        [(train.user_index, train.item_index)], num_user_rows=num_user_rows, num_item_rows=num_item_rows
+    )
+    counts = np.bincount(train.item_index, minlength=num_item_rows)
+    negatives = Negatives(seen, config.sampler, counts)
+    if config.name == "in-batch-softmax":
+        return InBatchSoftmax(model, negatives, positive_from=config.positive_from)
+    return _SAMPLED[config.name](negatives, config.negatives, positive_from=config.positive_from)
