@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,7 @@ from launch.options import best_option, existing_run, json_option, print_result,
 
 if TYPE_CHECKING:
     from trainer.evaluate import Evaluation
+    from trainer.repeats import Spread
 
 # A line at least this often while rankings are made.
 LINE_EVERY_SECS = 10.0
@@ -49,12 +50,25 @@ class _Lengths(click.ParamType):
     help="Items that each test item is ranked among in the sampled protocol; 0 leaves it out.",
 )
 @click.option(
-    "--positive-from", type=float, help="Lowest rating that makes a test item relevant.  [default: any]"
+    "--positive-from",
+    type=float,
+    help="Lowest rating that makes a test item relevant.  [default: objective.positive_from, else any]",
 )
 @click.option(
     "--max-users", type=click.IntRange(min=1), help="Rank for so many users, drawn at random.  [default: all]"
 )
 @click.option("--no-ranking", is_flag=True, help="Only RMSE and MAE.")
+@click.option(
+    "--mf/--no-mf",
+    "trained",
+    default=None,
+    help="Also train matrix factorization as a baseline.  [default: on up to 2,000,000 training rows]",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    help="Train the run again with the seeds 0 to N - 1, and tell mean and standard deviation.",
+)
 @best_option
 @json_option
 def evaluate(
@@ -64,6 +78,8 @@ def evaluate(
     positive_from: float | None,
     max_users: int | None,
     no_ranking: bool,
+    trained: bool | None,
+    seeds: int | None,
     best: bool,
     as_json: bool,
 ) -> None:
@@ -72,18 +88,31 @@ def evaluate(
     WORKDIR is a trained run; by default the newest under runs/.
     """
     workdir = existing_run(workdir)
-    from trainer.evaluate import evaluate
+    from trainer.repeats import evaluate_seeds, with_trained_baseline
     from trainer.run import load_run
 
-    result = evaluate(
-        load_run(workdir, best=best),
-        ks=ks,
-        num_negatives=negatives,
-        ranking=not no_ranking,
-        positive_from=positive_from,
-        max_users=max_users,
-        progress=_Lines(),
-    )
+    how: dict[str, Any] = {
+        "ks": ks,
+        "num_negatives": negatives,
+        "ranking": not no_ranking,
+        "positive_from": positive_from,
+        "max_users": max_users,
+        "progress": _Lines(),
+    }
+    if seeds is not None:
+        spread = evaluate_seeds(workdir, seeds, wanted=trained, say=_say, **how)
+        fields = {
+            "workdir": str(workdir),
+            "seeds": spread.seeds,
+            "test": spread.mean["model"],
+            "test_sd": spread.sd["model"],
+            "baselines": {name: metrics for name, metrics in spread.mean.items() if name != "model"},
+            "baselines_sd": {name: metrics for name, metrics in spread.sd.items() if name != "model"},
+            "protocol": spread.evaluations[0].protocol,
+        }
+        print_result(fields, spread_table(spread, ks=sorted(set(ks))), as_json)
+        return
+    result = with_trained_baseline(load_run(workdir, best=best), wanted=trained, say=_say, **how)
     fields = {
         "workdir": str(workdir),
         "test": result.test,
@@ -113,6 +142,42 @@ def table(result: Evaluation, *, ks: Sequence[int]) -> str:
     return "\n".join(lines).rstrip()
 
 
+def spread_table(spread: Spread, *, ks: Sequence[int]) -> str:
+    """The same over seeds: mean +- standard deviation, metric by metric."""
+    seeds = f"seeds {spread.seeds[0]} to {spread.seeds[-1]} of training, the split stays; mean +- sd (n - 1)"
+    lines = [*spread.evaluations[0].protocol.splitlines(), seeds, ""]
+    k = ks[len(ks) // 2]
+    ranking = [f"{metric}@{k}" for metric in RANKING]
+    for keys in (["rmse", "mae"], ranking[:5], ranking[5:], [f"sampled/ndcg@{k}", f"sampled/hr@{k}"]):
+        keys = [key for key in keys if any(key in metrics for metrics in spread.mean.values())]
+        if not keys:
+            continue
+        lines.append(f"{'':16}" + "".join(f"{_head(key):>18}" for key in keys))
+        for name, means in spread.mean.items():
+            cells = [
+                _with_sd(means[key], spread.sd[name][key]) if key in means else f"{'-':>18}" for key in keys
+            ]
+            if any(key in means for key in keys):
+                lines.append(f"{name:16}" + "".join(cells))
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def _with_sd(mean: float, sd: float) -> str:
+    """18 characters; what no seed changes has no spread."""
+    return f"{mean:9.4f} +-{sd:7.4f}" if sd else f"{mean:9.4f}{'':9}"
+
+
+def _head(key: str) -> str:
+    metric, _, k = key.removeprefix("sampled/").partition("@")
+    prefix = "sampled " if key.startswith("sampled/") else ""
+    return prefix + HEADS.get(metric, metric) + (f"@{k}" if k else "")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 def _block(
     title: str, rows: Mapping[str, Mapping[str, float]], keys: Sequence[str], *, with_k: bool = False
 ) -> list[str]:
@@ -120,10 +185,8 @@ def _block(
     keys = [key for key in keys if any(key in metrics for metrics in rows.values())]
     if not keys:
         return []
-    heads = []
-    for key in keys:
-        metric, _, k = key.removeprefix("sampled/").partition("@")
-        heads.append(HEADS.get(metric, metric) + (f"@{k}" if with_k else ""))
+    heads = [_head(key).removeprefix("sampled ") for key in keys]
+    heads = heads if with_k else [head.partition("@")[0] for head in heads]
     lines = [title, f"{'':16}" + "".join(f"{head:>10}" for head in heads)]
     for name, metrics in rows.items():
         if any(key in metrics for key in keys):
@@ -139,6 +202,6 @@ class _Lines:
         self._shown = time.monotonic()
 
     def __call__(self, name: str, done: int, total: int) -> None:
-        if time.monotonic() - self._shown > LINE_EVERY_SECS:
+        if done < total and time.monotonic() - self._shown > LINE_EVERY_SECS:
             self._shown = time.monotonic()
             print(f"ranking   {name}: {done:,} of {total:,} users", file=sys.stderr, flush=True)

@@ -106,9 +106,12 @@ def set_up_devices(config: TrainConfig) -> Devices:
     if gpus:
         if local > len(gpus):
             raise UserError(f"train.replicas must be at most the number of GPUs ({len(gpus)}), got {local}")
-        tf.config.set_visible_devices(gpus[:local], "GPU")
+        # A second run of a process finds TensorFlow begun, where the same again is an error.
+        if tf.config.get_visible_devices("GPU") != gpus[:local]:
+            tf.config.set_visible_devices(gpus[:local], "GPU")
         for gpu in gpus[:local]:
-            tf.config.experimental.set_memory_growth(gpu, True)
+            if not tf.config.experimental.get_memory_growth(gpu):
+                tf.config.experimental.set_memory_growth(gpu, True)
         names = [f"GPU:{i}" for i in range(local)]
     else:
         most = LOGICAL_CPUS_PER_CORE * (os.cpu_count() or 1)
