@@ -188,7 +188,7 @@ def test_a_predefined_pair_needs_both_files_and_takes_no_fraction(tiny_ratings, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["good.csv", "--recipe", "articel"], "recipe must be one of article, got 'articel'"),
+        (["good.csv", "--recipe", "articel"], "recipe must be one of article, "),
         (["good.csv", "--set", "train.epoch=3"], "unknown setting 'train.epoch'; known: train.epochs,"),
         (["good.csv", "--set", "train.epochs=three"], "train.epochs must be int, got 'three'"),
         (["good.csv", "--set", "train.epochs"], "a setting has the form part.key=value, got 'train.epochs'"),

@@ -13,6 +13,7 @@ from data_pipeline.prepare import prepare_dataset
 from data_pipeline.ratings import source_of
 from data_pipeline.source import open_source
 from trainer.baselines.popularity import PopularityRanker
+from trainer.config import Config
 from trainer.contenders import Contender, train_interactions
 from trainer.evaluate import evaluate, ranking_logs
 from trainer.model_ranker import PairRanker
@@ -25,8 +26,9 @@ CATALOG = ("coverage", "gini", "novelty", "diversity")
 
 def run_of(dataset, scorer):
     """A run whose model is a function of (user_index, item_index)."""
-    run = Run(workdir=dataset.path, config=None, dataset=dataset, model=None, step=0)
+    run = Run(workdir=dataset.path, config=Config(), dataset=dataset, model=None, step=0)
     run.__dict__["scorer"] = scorer
+    run.__dict__["ranker"] = PairRanker(scorer, num_item_rows=len(dataset.item_vocabulary))
     return run
 
 

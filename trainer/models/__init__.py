@@ -10,6 +10,7 @@ depend on the number of devices and are refused. `trainer.layers.Embedding` make
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import importlib
 import os
@@ -69,7 +70,7 @@ def _names_from_the_start() -> Iterator[None]:
     """
     key = "object_name_uids"
     before = global_state.get_global_attribute(key)
-    global_state.set_global_attribute(key, {})
+    global_state.set_global_attribute(key, collections.defaultdict(int))
     try:
         yield
     finally:
