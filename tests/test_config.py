@@ -146,7 +146,7 @@ def test_a_bad_setting_is_refused_with_rule_and_value(setting, rule):
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones():
-    with pytest.raises(UserError, match="recipe must be one of article, .*, got 'articel'"):
+    with pytest.raises(UserError, match=r"recipe must be one of article, .*, got 'articel'"):
         make_config("articel", RECIPES)
 
 

@@ -21,9 +21,9 @@ RANKING = ("bce", "bpr", "sampled-softmax", "in-batch-softmax")
 WITH_TOWERS = ("mf", "two-tower")
 USERS, ITEMS = 60, 50
 FAST = {
-    "model.embedding_dim": 8,
-    "model.hidden_units": "16",
-    "optimizer.learning_rate": 0.01,
+    "model.embedding_dim": 16,
+    "model.hidden_units": "32,16",
+    "optimizer.learning_rate": 0.005,
     "train.global_batch_size": 64,
 }
 
@@ -76,7 +76,7 @@ def test_a_model_scores_every_pair_with_one_number_also_unknown_ones(name):
 def test_a_model_learns_the_planted_ratings_and_comes_back_from_its_checkpoint(name, datasets, tmp_path):
     result = reeltrain.train(
         datasets[False],
-        settings={**FAST, "model.name": name, "train.epochs": 40},
+        settings={**FAST, "model.name": name, "train.epochs": 60},
         workdir=tmp_path / "run",
         quiet=True,
     )
@@ -102,7 +102,7 @@ def test_every_model_trains_with_every_objective(name, objective, datasets, tmp_
     ranking = objective in RANKING
     result = reeltrain.train(
         datasets[ranking],
-        settings={**FAST, "model.name": name, "objective.name": objective, "train.epochs": 30},
+        settings={**FAST, "model.name": name, "objective.name": objective, "train.epochs": 40},
         workdir=tmp_path / "run",
         quiet=True,
     )
@@ -194,7 +194,7 @@ def own_model(config, inputs):
 @pytest.mark.parametrize("objective", ["mse", "bce"])
 def test_ones_own_model_trains_resumes_and_evaluates(objective, datasets, tmp_path):
     dataset = datasets[objective == "bce"]
-    settings = {**FAST, "objective.name": objective, "train.epochs": 20}
+    settings = {**FAST, "objective.name": objective, "train.epochs": 40}
     result = reeltrain.train(
         dataset, settings=settings, workdir=tmp_path / "run", model=own_model, quiet=True
     )
@@ -205,7 +205,7 @@ def test_ones_own_model_trains_resumes_and_evaluates(objective, datasets, tmp_pa
     np.testing.assert_array_equal(
         reeltrain.predict(again, [(1, 3)])["predicted"], reeltrain.predict(result.run, [(1, 3)])["predicted"]
     )
-    more = {**settings, "train.epochs": 21}
+    more = {**settings, "train.epochs": 41}
     continued = reeltrain.train(dataset, settings=more, workdir=tmp_path / "run", model=own_model, quiet=True)
     assert continued.step > result.step
 

@@ -157,7 +157,13 @@ class Config:
         return flat
 
 
-PARTS = ("data", "model", "objective", "optimizer", "train")
+PARTS: dict[str, Any] = {
+    "data": DataConfig,
+    "model": ModelConfig,
+    "objective": ObjectiveConfig,
+    "optimizer": OptimizerConfig,
+    "train": TrainConfig,
+}
 
 _POSITIVE = ("optimizer.learning_rate", "optimizer.global_clipnorm")
 _SHARES = ("model.dropout", "optimizer.momentum")
@@ -227,25 +233,13 @@ def _build(values: Mapping[str, Any], *, recipe: str) -> Config:
         if part != "data":  # which looks at its values itself
             _check_range(key, value)
         parts[part][name] = value
-    return Config(
-        recipe=recipe,
-        data=DataConfig(**parts["data"]),
-        model=ModelConfig(**parts["model"]),
-        optimizer=OptimizerConfig(**parts["optimizer"]),
-        train=TrainConfig(**parts["train"]),
-    )
+    return Config(recipe, **{part: kind(**parts[part]) for part, kind in PARTS.items()})
 
 
 def _type_of(key: str) -> Any:
     """The annotated type of a dotted key."""
     part, _, name = key.partition(".")
-    part_type = {
-        "data": DataConfig,
-        "model": ModelConfig,
-        "objective": ObjectiveConfig,
-        "optimizer": OptimizerConfig,
-        "train": TrainConfig,
-    }.get(part)
+    part_type = PARTS.get(part)
     hints = typing.get_type_hints(part_type) if part_type else {}
     if name not in hints:
         known = [k for k in Config().flat() if k.startswith(f"{part}.")] or list(PARTS)

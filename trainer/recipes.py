@@ -17,7 +17,7 @@ ARTICLE: dict[str, Any] = {
     "train.global_batch_size": 32,
 }
 
-# Biases and the inner product of 32 factors. Chosen by validation RMSE (10 % of split42's train) among L2 0.10
+# Biases and the inner product of 32 factors. Chosen by validation RMSE (10 % of split42's train) among L2 0.1
 # to 0.16, 32 and 64 factors, batch 512 and 2,048, learning rates 2e-3 and 5e-3, up to 80 epochs.
 # ML-100K, all training rows: split42 RMSE 0.905, u1 0.922 (benchmarks/results/models_ml100k_*.md).
 MF: dict[str, Any] = {
