@@ -2,7 +2,8 @@
 
 Scores are dot products of 64 random floats; ratings are drawn, a fifth of them for test. Beside it the loop
 over users that sorts all scores, for a part of the users, as if for all; the NDCG is of that part in both.
-Every case is a process of its own, in turn, in rounds; `sampled` is that protocol by itself.
+Every case is a process of its own, in turn, in rounds; `sampled` is that protocol by itself; `+ MiB` is the
+most that ranking took beyond the data.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def _table(figures: dict[str, Any]) -> str:
         f"{figures['rounds']} round(s), medians; of the loop {LOOP_USERS:,} users, as if for all",
         "",
         f"{'':15}{'way':6}{'users':>9}{'s for all':>11}{'min':>8}{'metrics':>9}{'sampled':>9}{'users/s':>10}"
-        f"{'peak MiB':>10}{'NDCG@10':>10}",
+        f"{'data MiB':>10}{'+ MiB':>8}{'NDCG@10':>10}",
     ]
     for case in figures["cases"]:
         optional = [
@@ -82,7 +83,7 @@ def _table(figures: dict[str, Any]) -> str:
         least = case["min_secs"] * case["users_of_all"] / case["users"]
         lines.append(
             f"{case['size']:15}{case['way']:6}{case['users']:9,.0f}{case['secs_of_all']:11.2f}{least:8.2f}"
-            f"{''.join(optional)}{case['users_per_sec']:10,.0f}{case['peak_rss_mib']:10,.0f}"
+            f"{''.join(optional)}{case['users_per_sec']:10,.0f}{case['data_mib']:10,.0f}{case['ranking_mib']:8,.0f}"
             f"{case['ndcg@10']:10.5f}"
         )
     secs = {(case["size"], case["way"]): case["secs_of_all"] for case in figures["cases"]}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,25 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     genres = np.sort(rng.random((job["items"] + 1, NUM_GENRES)).argpartition(3)[:, :3])
     features = ItemFeatures(np.arange(job["items"] + 2) * 3, genres.ravel(), NUM_GENRES)
     user_index = np.flatnonzero(test.counts)[: job["part"]].astype(np.int32)
+    # From here on the peak is that of ranking; what is there already are the data.
+    Path("/proc/self/clear_refs").write_text("5")
+    before_mib = _memory_mib("VmRSS")
     measured = {"ours": _ours, "loop": _loop}[job["way"]](ranker, user_index, train, test, features)
-    return {"users": len(user_index), "users_of_all": int((test.counts > 0).sum()), **measured}
+    return {
+        "users": len(user_index),
+        "users_of_all": int((test.counts > 0).sum()),
+        "data_mib": before_mib,
+        "ranking_mib": _memory_mib("VmHWM") - before_mib,
+        **measured,
+    }
+
+
+def _memory_mib(name: str) -> float:
+    """What Linux tells of this process's memory: `VmRSS` now, `VmHWM` at its peak."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"/proc/self/status names no {name}")
 
 
 def _pairs(rng: np.random.Generator, job: dict[str, Any], count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,8 +11,8 @@ from trainer.interactions import Interactions
 L2 = 400.0  # Assumed; the paper's are 200 to 1,000 (section 4), larger for larger data.
 # A matrix of items by items in float32, and two more to invert it: 5 GB.
 MAX_ITEMS = 20_000
-# Multiplications: about five minutes on two cores.
-MAX_WORK = 1e13
+# Products of two numbers: about a minute on two cores.
+MAX_WORK = 3e12
 BLOCK_CELLS = 2**24
 
 
