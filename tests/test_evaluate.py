@@ -159,7 +159,7 @@ def test_the_protocol_says_what_figures_depend_on(result, run):
         "latest 0.2 as test split",
         "users, all ",
         "count as missed",
-        "ties: items of equal score in a random order, one for each user, seed 0",
+        "ties: items of equal score in a random order, one for each user and one for all unknown users",
         "duplicates: keep-last when the data was prepared",
         "sampled: each relevant item among 20 items that its user rated in no split",
     ):

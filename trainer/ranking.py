@@ -20,7 +20,7 @@ CHUNK_CELLS = 2**20
 # Candidates for every place from which on they are thinned out before they are sorted.
 MANY_TIES = 4
 
-TIE_RULE = "items of equal score in a random order, one for each user"
+TIE_RULE = "items of equal score in a random order, one for each user and one for all unknown users"
 
 Progress = Callable[[int, int], None]  # users done, of how many
 
