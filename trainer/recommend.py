@@ -70,6 +70,7 @@ def recommend(run: Run | str | Path, user_id: object = None, *, k: int = 10) -> 
         k=min(k, len(dataset.items)),
     )[0]
     item_index = best[best > 0]
+    # Ratings where the model gives ratings, as `predict`: a ranker's scores may be another function of them.
     scores = (bias.predict if bias else run.scorer)(np.repeat(user, len(item_index)), item_index)
     items = pd.DataFrame(
         {
