@@ -55,13 +55,13 @@ def with_trained_baseline(
         how: of `evaluate`.
     """
     recipe = BASELINE_RECIPES[run.config.objective.is_ranking]
-    if run.config.recipe == recipe:  # beside itself
+    if wanted is False or run.config.recipe == recipe:  # beside itself
         return evaluate(run, **how)
     rows = run.dataset.num_rows("train")
-    if not (wanted if wanted is not None else rows <= MOST_BASELINE_ROWS):
+    if wanted is None and rows > MOST_BASELINE_ROWS:
         result = evaluate(run, **how)
-        why = "" if wanted is False else f", training it on {rows:,} rows takes a while; --mf does"
-        return dataclasses.replace(result, protocol=f"{result.protocol}\n{recipe}: left out{why}")
+        note = f"{recipe}: left out, training it on {rows:,} rows takes a while; --mf does"
+        return dataclasses.replace(result, protocol=f"{result.protocol}\n{note}")
     seed = run.config.train.seed
     trained = _trained(
         run.dataset, recipe, [f"train.seed={seed}"], run.workdir / "baselines" / f"{recipe}-seed-{seed}", say
@@ -81,8 +81,9 @@ def evaluate_seeds(
 ) -> Spread:
     """Trains a run's configuration with the seeds 0 to num_seeds - 1 on the same split; evaluates each.
 
-    The runs are kept in the workdir's `seeds/`. They train on this process's devices, which the result does
-    not depend on.
+    The run itself is one of them, if it has such a seed; the others are kept in its `seeds/`. They train on
+    this process's devices, which the result does not depend on, and without callbacks, which no
+    configuration knows.
 
     Args:
         wanted, say, how: as of `with_trained_baseline`.
@@ -91,7 +92,7 @@ def evaluate_seeds(
     config, dataset = Workdir(workdir).read()
     evaluations = []
     for seed in range(num_seeds):
-        folder = workdir / "seeds" / str(seed)
+        folder = workdir if seed == config.train.seed else workdir / "seeds" / str(seed)
         settings = [*_settings(config), f"train.seed={seed}"]
         run = _trained(dataset, config.recipe, settings, folder, say, model=model)
         evaluations.append(with_trained_baseline(run, wanted=wanted, say=say, **how))

@@ -48,12 +48,17 @@ def run_train(
     """`reeltrain train` of the article recipe in a fresh workdir."""
     settings = {"train.seed": seed, "train.epochs": epochs, **settings}
     options = [option for key, value in settings.items() for option in ("--set", f"{key}={value}")]
-    return _run(["-m", "launch.main", "train", str(data), "--workdir", str(workdir), *options, "--json"])
+    return run_reeltrain("train", str(data), "--workdir", str(workdir), *options)
 
 
 def run_evaluate(workdir: Path) -> ProcessRun:
     """`reeltrain evaluate` of a trained run, of its ratings only."""
-    return _run(["-m", "launch.main", "evaluate", str(workdir), "--no-ranking", "--json"])
+    return run_reeltrain("evaluate", str(workdir), "--no-ranking", "--no-mf")
+
+
+def run_reeltrain(*arguments: str) -> ProcessRun:
+    """`reeltrain` with these arguments and --json."""
+    return _run(["-m", "launch.main", *arguments, "--json"])
 
 
 def end_cleanly_on_sigterm() -> None:
