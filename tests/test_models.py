@@ -190,6 +190,33 @@ def own_model(config, inputs):
     return keras.Model({"user_index": user, "item_index": item}, keras.layers.Dense(1)(hidden))
 
 
+def with_a_layer_of_keras_rs(config, inputs):
+    """A deep and cross network: keras-rs brings the crossing layer."""
+    import keras_rs
+
+    user = keras.Input((), dtype="int32", name="user_index")
+    item = keras.Input((), dtype="int32", name="item_index")
+    left = Embedding(inputs.num_user_rows, config.embedding_dim)(user)
+    right = Embedding(inputs.num_item_rows, config.embedding_dim)(item)
+    both = keras.layers.Concatenate()([left, right])
+    crossed = keras_rs.layers.FeatureCross()(both, both)
+    hidden = keras.layers.Dense(16, activation="relu")(crossed)
+    return keras.Model({"user_index": user, "item_index": item}, keras.layers.Dense(1)(hidden))
+
+
+@pytest.mark.slow
+def test_a_layer_of_keras_rs_trains_in_ones_own_model(datasets, tmp_path):
+    settings = {**FAST, "train.epochs": 40}
+    result = reeltrain.train(
+        datasets[False],
+        settings=settings,
+        workdir=tmp_path / "run",
+        model=with_a_layer_of_keras_rs,
+        quiet=True,
+    )
+    assert result.test_rmse < 0.35
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", ["mse", "bce"])
 def test_ones_own_model_trains_resumes_and_evaluates(objective, datasets, tmp_path):

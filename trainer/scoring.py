@@ -20,11 +20,10 @@ class Scorer:
     def __init__(self, model: keras.Model, *, num_user_rows: int, num_item_rows: int) -> None:
         self._model = model
         spec = tf.TensorSpec([None], tf.int32)
+        # The traced function itself: TensorFlow warns of its tracing where a process scores several models.
         self._score = tf.function(
-            lambda columns: model(columns, training=False)[:, 0],
-            input_signature=[{"user_index": spec, "item_index": spec}],
-            autograph=False,
-        )
+            lambda columns: model(columns, training=False)[:, 0], autograph=False
+        ).get_concrete_function({"user_index": spec, "item_index": spec})
         self.num_item_rows = num_item_rows
         self._num_rows = {"user_index": num_user_rows, "item_index": num_item_rows}
 
