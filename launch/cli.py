@@ -116,9 +116,10 @@ def predict(
     from trainer.predict import predict
     from trainer.run import load_run
 
-    table = predict(load_run(workdir, best=best), asked)
-    rows = table.to_dict("records")
-    lines = [f"{'user':>10}{'item':>10}{'predicted':>11}{'actual':>8}"]
+    run = load_run(workdir, best=best)
+    rows = predict(run, asked).to_dict("records")
+    what = "score" if run.config.objective.is_ranking else "predicted"
+    lines = [f"{'user':>10}{'item':>10}{what:>11}{'actual':>8}"]
     for row in rows:
         actual = "" if row["actual"] is None else f"{row['actual']:g}"
         unknown = [what for what in ("user", "item") if not row[f"known_{what}"]]

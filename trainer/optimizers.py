@@ -125,13 +125,6 @@ def make_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
     )
 
 
-def state_variables_per_weight(config: OptimizerConfig, *, embedding_dim: int) -> float:
-    """Numbers that the optimizer keeps for each weight of an embedding table."""
-    if config.name == "adagrad":
-        return 1 / embedding_dim
-    return 2 if config.name == "adam" else float(config.momentum > 0)
-
-
 def _values(gradient: Gradient) -> tf.Tensor:
     return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
 

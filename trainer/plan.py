@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
 
 from data_pipeline.dataset import PreparedDataset
 from data_pipeline.order import BatchOrder
 from trainer.config import PARTS, Config
 from trainer.devices import Devices
-from trainer.optimizers import state_variables_per_weight
 from trainer.protocol import protocol
 from trainer.workdir import Workdir
+
+# Of a model's embedding tables, the largest.
+SHOWN_TABLES = 4
 
 
 def plan_lines(
@@ -37,22 +44,27 @@ def plan_lines(
         f"x {batch // workers // local}; "
         f"{order.steps_per_epoch} steps an epoch, {block_steps} a compiled call"
     )
-    yield from _table_lines(config, dataset, devices)
     yield f"workdir   {folder.path}"
 
 
-def _table_lines(config: Config, dataset: PreparedDataset, devices: Devices) -> Iterator[str]:
-    """How each embedding table is trained, and the memory of tables and optimizer state on each device."""
-    dim = config.model.embedding_dim
-    tables = {"user": len(dataset.user_vocabulary), "item": len(dataset.item_vocabulary)}
-    ways = ", ".join(
-        f"{name} {rows:,} x {dim} {'sparse' if config.model.is_sparse(rows) else 'dense'}"
-        for name, rows in tables.items()
+def memory_line(model: keras.Model, optimizer: keras.optimizers.Optimizer, config: Config) -> str:
+    """How the largest embedding tables are trained, and a device's memory for weights and optimizer."""
+    tables = sorted((v for v in model.trainable_variables if hasattr(v, "table")), key=_bytes, reverse=True)
+    ways = [
+        f"{variable.path.split('/')[-2]} {variable.shape[0]:,} x {variable.shape[1]} "
+        f"{'sparse' if variable.table.sparse else 'dense'}"
+        for variable in tables[:SHOWN_TABLES]
+    ]
+    if len(tables) > SHOWN_TABLES:
+        ways.append(f"{len(tables) - SHOWN_TABLES} smaller")
+    weights, state = (
+        sum(map(_bytes, variables)) / 1e6 for variables in (model.trainable_variables, optimizer.variables)
     )
-    weight_bytes = 8 if devices.precision == "float64" else 4
-    weights = sum(tables.values()) * dim * weight_bytes
-    state = weights * state_variables_per_weight(config.optimizer, embedding_dim=dim)
-    yield (
-        f"tables    {ways} (model.tables={config.model.tables}); "
-        f"{weights / 1e6:,.1f} MB of weights + {state / 1e6:,.1f} MB of optimizer state a device"
+    return (
+        f"tables    {', '.join(ways) or 'none'} (model.tables={config.model.tables}); "
+        f"{weights:,.1f} MB of weights + {state:,.1f} MB of optimizer state a device"
     )
+
+
+def _bytes(variable: Any) -> int:
+    return math.prod(variable.shape) * tf.as_dtype(variable.dtype).size

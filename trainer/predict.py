@@ -25,6 +25,8 @@ def predict(
 ) -> pd.DataFrame:
     """Predicts ratings, clipped to the rating scale of the training rows.
 
+    A run with a ranking objective gives scores instead, which only order a user's items.
+
     Args:
         run: a trained run or its workdir.
         pairs: (user_id, item_id) pairs, or a DataFrame with these columns; ids that training did not have
@@ -54,11 +56,14 @@ def predict(
         actual = [None] * len(user_id)
     user_index = dataset.user_vocabulary.index(user_id)
     item_index = dataset.item_vocabulary.index(item_id)
+    predicted = run.scorer(user_index, item_index)
+    if not run.config.objective.is_ranking:
+        predicted = np.clip(predicted, *dataset.rating_scale)
     return pd.DataFrame(
         {
             "user_id": user_id.to_pylist() if pairs is None else pairs["user_id"].tolist(),
             "item_id": item_id.to_pylist() if pairs is None else pairs["item_id"].tolist(),
-            "predicted": np.clip(run.scorer(user_index, item_index), *dataset.rating_scale),
+            "predicted": predicted,
             "actual": pd.Series(actual, dtype=object),
             "known_user": user_index != UNKNOWN_INDEX,
             "known_item": item_index != UNKNOWN_INDEX,

@@ -31,7 +31,7 @@ from trainer.models import ModelFunction, name_of
 from trainer.monitor import Monitor
 from trainer.optimizers import make_optimizer
 from trainer.peers import watch_peers
-from trainer.plan import plan_lines
+from trainer.plan import memory_line, plan_lines
 from trainer.progress import TrainProgress
 from trainer.recipes import RECIPES
 from trainer.run import Run
@@ -176,6 +176,8 @@ def _train(
         )
         # For callbacks that look at `model.optimizer`; the loop uses nothing else of it.
         model.compile(optimizer=engine.optimizer, auto_scale_loss=False)
+        if devices.is_chief:
+            say(memory_line(model, engine.optimizer, config))
         checkpoints = Checkpoints(folder, engine, devices, keep=config.train.keep_checkpoints)
     position = checkpoints.restore(say if devices.is_chief else _silent)
     first_step = position.step

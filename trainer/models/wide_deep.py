@@ -17,6 +17,9 @@ from trainer.models.inputs import (
     output_dtype,
 )
 
+# Of more values, too few rows have each pair: assumed.
+MAX_CROSSED_VALUES = 100
+
 
 class Cross(keras.layers.Layer):
     """All pairs of two features' values: int32 [batch, m] and [batch, n] -> [batch, m n]; 0 if either is."""
@@ -38,8 +41,9 @@ class Cross(keras.layers.Layer):
 def wide_deep(config: ModelConfig, inputs: ModelInputs) -> keras.Model:
     """A linear model over ids, features and crossed features, plus an MLP over their embeddings.
 
-    Crossed are each category of the users with each of the items (occupation x genre); a row with several
-    values of a feature counts their mean. Source: Cheng et al. 2016, "Wide & Deep Learning", section 3.
+    Crossed are each category of the users with each of the items (occupation x genre) that have few values; a
+    row with several values of a feature counts their mean. Source: Cheng et al. 2016, "Wide & Deep Learning",
+    section 3.
     """
     indices = index_inputs()
     users, items = inputs.user_features, inputs.item_features
@@ -58,6 +62,8 @@ def wide_deep(config: ModelConfig, inputs: ModelInputs) -> keras.Model:
             wide.append(keras.layers.Dense(1, use_bias=False, name=f"wide_{side}_numbers")(found["numbers"]))
     for left, left_size in users.sizes.items():
         for right, right_size in items.sizes.items():
+            if max(left_size, right_size) > MAX_CROSSED_VALUES:
+                continue
             name = f"wide_{left}_x_{right}".replace("/", "_")
             pairs = Cross(right_size, name=f"{name}_pairs")([of_user[left], of_item[right]])
             wide.append(MeanEmbedding(left_size * right_size, 1, initializer="zeros", name=name)(pairs))
