@@ -80,7 +80,10 @@ def train(
         "examples_per_sec": result.examples_per_sec,
     }
     if result.stopped_by is None:
-        errors = "  ".join(f"{name.upper()} {value:.4f}" for name, value in result.test.items())
+        errors = (
+            "  ".join(f"{name.upper()} {value:.4f}" for name, value in result.test.items())
+            or "nothing to judge by"
+        )
         text = (
             f"test {errors}  (step {result.step}, train loss {result.train_loss:.4f})\n"
             f"curves: {_tensorboard()} --logdir {result.workdir}"

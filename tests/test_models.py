@@ -177,6 +177,31 @@ def test_two_workers_see_the_items_of_the_whole_batch(datasets, tmp_path):
     assert runs.largest_difference(one, two) <= 1e-10
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["bce", "in-batch-softmax"])
+def test_a_ranking_goes_on_exactly_where_it_was_however_its_steps_are_cut(objective, datasets, tmp_path):
+    settings = {
+        "model.name": "two-tower",
+        "objective.name": objective,
+        "model.dropout": 0.2,
+        "train.precision": "float64",
+        "train.epochs": 2,
+        "train.global_batch_size": 64,
+    }
+    dataset = datasets[True]
+
+    def weights(folder, **more):
+        changed = {**settings, **{f"train.{key}": value for key, value in more.items()}}
+        reeltrain.train(dataset, settings=changed, workdir=tmp_path / folder, quiet=True)
+        return runs.weights(tmp_path / folder)
+
+    straight = weights("straight")
+    weights("stopped", max_steps=21)
+    assert runs.largest_difference(weights("stopped"), straight) == 0
+    assert runs.largest_difference(weights("blocks", steps_per_loop=3), straight) == 0
+    assert runs.largest_difference(weights("parts", accumulation_steps=4), straight) <= 1e-10
+
+
 def own_model(config, inputs):
     """A model of a user's own: other names, a Keras embedding, a regularizer."""
     user = keras.Input((), dtype="int32", name="user_index")
@@ -266,6 +291,36 @@ def test_what_cannot_be_trained_is_refused_in_one_line(name, told):
 def test_a_model_name_is_one_of_the_list_or_a_function():
     with pytest.raises(UserError, match=r"model.name must be one of bias, .* or module:function, got 'fm'"):
         make_config("article", RECIPES, ["model.name=fm"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"model.features": "genres,year"}, "the data has the side features age, genres, kind, got 'year'"),
+        ({"objective.name": "bce", "objective.positive_from": 6}, "leaves no training row to learn from"),
+        (
+            {"model.name": "mlp", "objective.name": "in-batch-softmax"},
+            r"needs a model with towers \(mf, two-tower\), got mlp",
+        ),
+    ],
+)
+def test_what_does_not_fit_the_data_or_the_model_ends_before_training(settings, told, datasets, tmp_path):
+    settings = {"model.name": "mf", "train.epochs": 1, **settings}
+    with pytest.raises(UserError, match=told) as caught:
+        reeltrain.train(datasets[False], settings=settings, workdir=tmp_path / "run", quiet=True)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_user_who_has_rated_everything_leaves_no_negatives(tmp_path):
+    full = [("all", item, 5) for item in range(6)] + [("some", item, 4) for item in range(3)]
+    rows = pd.DataFrame(full, columns=["user_id", "item_id", "rating"])
+    rows.to_csv(tmp_path / "train.csv", index=False)
+    rows.head(1).assign(user_id="new").to_csv(tmp_path / "test.csv", index=False)
+    config = DataConfig(test=str(tmp_path / "test.csv"), validation_fraction=0)
+    dataset = reeltrain.prepare(tmp_path / "train.csv", tmp_path / "dataset", config)
+    with pytest.raises(UserError, match="1 of 2 users have rated all 6 of them"):
+        reeltrain.train(dataset, settings={"objective.name": "bpr"}, workdir=tmp_path / "run", quiet=True)
 
 
 USER_TABLE = pa.table(

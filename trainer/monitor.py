@@ -7,6 +7,7 @@ from functools import cached_property
 import keras
 
 from data_pipeline.dataset import PreparedDataset
+from data_pipeline.errors import UserError
 from trainer.build import scorer_for
 from trainer.config import Config
 from trainer.evaluate import ranking_logs, split_errors, validation_logs
@@ -25,29 +26,33 @@ class Monitor:
 
     def validation(self) -> dict[str, float]:
         """Named as Keras callbacks know them: `val_loss`, `val_rmse`, `val_mae`, or for a ranking objective
-        `val_ndcg@10` and `val_recall@10`; empty without validation rows."""
+        `val_ndcg@10` and `val_recall@10`; empty without rows to judge by."""
         if not self._objective.is_ranking:
             return validation_logs(self._dataset, self._scorer)
-        if not self._dataset.num_rows("validation"):
-            return {}
         logs = self._ranking("validation", self._validation_holdout)
         return {f"val_{name}": value for name, value in logs.items()}
 
     def test(self) -> dict[str, float]:
-        """`rmse` and `mae`, or `ndcg@10` and `recall@10`; empty without test rows."""
+        """`rmse` and `mae`, or `ndcg@10` and `recall@10`; empty without rows to judge by."""
+        if self._objective.is_ranking:
+            return self._ranking("test", self._holdout("test"))
         if not self._dataset.num_rows("test"):
             return {}
-        if not self._objective.is_ranking:
-            return split_errors(self._dataset, "test", self._scorer)
-        return self._ranking("test", self._holdout("test"))
+        return split_errors(self._dataset, "test", self._scorer)
 
-    def _ranking(self, split: str, holdout: Holdout) -> dict[str, float]:
+    def _ranking(self, split: str, holdout: Holdout | None) -> dict[str, float]:
+        if holdout is None:
+            return {}
         # A new one: it keeps what it has computed of the weights.
         return ranking_logs(self._dataset, model_ranker(self._model, self._scorer), split, holdout=holdout)
 
     @cached_property
-    def _validation_holdout(self) -> Holdout:
+    def _validation_holdout(self) -> Holdout | None:
         return self._holdout("validation")
 
-    def _holdout(self, split: str) -> Holdout:
-        return holdout_of(self._dataset, split, positive_from=self._objective.positive_from)
+    def _holdout(self, split: str) -> Holdout | None:
+        """None where no row is relevant, which is no reason to end a run."""
+        try:
+            return holdout_of(self._dataset, split, positive_from=self._objective.positive_from)
+        except UserError:
+            return None

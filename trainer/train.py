@@ -106,7 +106,7 @@ def train(
         quiet: says nothing on stderr.
 
     Raises:
-        UserError: a mistake in the arguments or the data; nothing was written.
+        UserError: a mistake in the arguments or the data; nothing was written but perhaps the prepared data.
         FloatingPointError: the loss became infinite or NaN.
         SaveError: a checkpoint could not be written.
     """
@@ -148,6 +148,7 @@ def _train(
 ) -> TrainResult:
     say = _silent if quiet else _say
     peers = watch_peers(folder.path, worker=devices.worker)
+    was_started = folder.is_started()
     dataset = open_or_prepare(source, config, folder, devices, quiet=quiet)
     order = BatchOrder(
         num_rows=dataset.num_rows("train"),
@@ -159,25 +160,16 @@ def _train(
         for line in plan_lines(config, dataset, devices, order, block_steps, folder):
             say(line)
 
-    keras.utils.set_random_seed(config.train.seed)
+    try:
+        engine = _make_engine(config, dataset, devices, own_model, block_steps)
+    except UserError:
+        if devices.is_chief and not was_started:
+            folder.withdraw()
+        raise
+    model = engine.model
+    if devices.is_chief:
+        say(memory_line(model, engine.optimizer, config))
     with devices.strategy.scope():
-        model = model_for(config, dataset, own_model)
-        engine = Engine(
-            model,
-            make_optimizer(config.optimizer),
-            strategy=devices.strategy,
-            objective=objective_for(config, dataset, model),
-            global_batch_size=config.train.global_batch_size,
-            block_steps=block_steps,
-            accumulation_steps=config.train.accumulation_steps,
-            threads=devices.threads,
-            seed=config.train.seed,
-            use_loss_scaling=devices.precision == "mixed_float16",
-        )
-        # For callbacks that look at `model.optimizer`; the loop uses nothing else of it.
-        model.compile(optimizer=engine.optimizer, auto_scale_loss=False)
-        if devices.is_chief:
-            say(memory_line(model, engine.optimizer, config))
         checkpoints = Checkpoints(folder, engine, devices, keep=config.train.keep_checkpoints)
     position = checkpoints.restore(say if devices.is_chief else _silent)
     first_step = position.step
@@ -249,6 +241,38 @@ def _train(
         # Another worker may have been the one that was asked.
         stopped_by=(stop_request.signum or signal.SIGTERM) if result.was_stopped else None,
     )
+
+
+def _make_engine(
+    config: Config,
+    dataset: PreparedDataset,
+    devices: Devices,
+    own_model: ModelFunction | None,
+    block_steps: int,
+) -> Engine:
+    """Model, objective and optimizer with fresh weights, made from the seed.
+
+    Raises:
+        UserError: they do not fit one another or the data.
+    """
+    keras.utils.set_random_seed(config.train.seed)
+    with devices.strategy.scope():
+        model = model_for(config, dataset, own_model)
+        engine = Engine(
+            model,
+            make_optimizer(config.optimizer),
+            strategy=devices.strategy,
+            objective=objective_for(config, dataset, model),
+            global_batch_size=config.train.global_batch_size,
+            block_steps=block_steps,
+            accumulation_steps=config.train.accumulation_steps,
+            threads=devices.threads,
+            seed=config.train.seed,
+            use_loss_scaling=devices.precision == "mixed_float16",
+        )
+        # For callbacks that look at `model.optimizer`; the loop uses nothing else of it.
+        model.compile(optimizer=engine.optimizer, auto_scale_loss=False)
+    return engine
 
 
 def _last_step(config: TrainConfig, order: BatchOrder) -> int:

@@ -100,6 +100,10 @@ class Workdir:
         }
         _write_json(self.config_file, content)
 
+    def withdraw(self) -> None:
+        """Takes `start` back, for a run that turned out impossible; the prepared data stay for the next."""
+        self.config_file.unlink(missing_ok=True)
+
     def require_same_run(self, config: Config, *, fingerprint: str, precision: str) -> None:
         """Refuses to continue with another configuration or other data, naming what differs.
 

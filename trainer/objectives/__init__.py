@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from data_pipeline.columns import Columns
+from data_pipeline.errors import UserError
 from trainer.config import ObjectiveConfig
 from trainer.interactions import Interactions
 from trainer.objectives.in_batch import InBatchSoftmax
@@ -48,6 +49,11 @@ def make_objective(
         return MeanSquaredError()
     if config.name == "ordinal":
         return Ordinal(grades)
+    if config.positive_from is not None and not (train.rating >= config.positive_from).any():
+        raise UserError(
+            f"objective.positive_from={config.positive_from:g} leaves no training row to learn from: the "
+            f"highest rating is {train.rating.max():g}"
+        )
     seen = Interactions.of(
         [(train.user_index, train.item_index)], num_user_rows=num_user_rows, num_item_rows=num_item_rows
     )
