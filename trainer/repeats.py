@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,10 +63,13 @@ def with_trained_baseline(
         result = evaluate(run, **how)
         note = f"{recipe}: left out, training it on {rows:,} rows takes a while; --mf does"
         return dataclasses.replace(result, protocol=f"{result.protocol}\n{note}")
-    seed = run.config.train.seed
-    trained = _trained(
-        run.dataset, recipe, [f"train.seed={seed}"], run.workdir / "baselines" / f"{recipe}-seed-{seed}", say
-    )
+    seed, positive_from = run.config.train.seed, run.config.objective.positive_from
+    settings = [
+        *([] if positive_from is None else [f"objective.positive_from={positive_from}"]),
+        f"train.seed={seed}",
+    ]
+    folder = run.workdir / "baselines" / f"{recipe}-seed-{seed}"
+    trained = _trained(run.dataset, recipe, settings, folder, say)
     other = Contender(None if trained.config.objective.is_ranking else trained.scorer, trained.ranker)
     return evaluate(run, others={recipe: other}, **how)
 
@@ -116,7 +120,10 @@ def _trained(
 ) -> Run:
     """The run in a folder, trained to its end if it is not."""
     say(f"training  {recipe}, {settings[-1]}, in {folder}")
-    train(dataset, recipe=recipe, settings=settings, workdir=folder, model=model, quiet=True)
+    result = train(dataset, recipe=recipe, settings=settings, workdir=folder, model=model, quiet=True)
+    if result.stopped_by is not None:
+        # It was for the whole evaluation; the same command goes on.
+        signal.raise_signal(result.stopped_by)
     return load_run(folder, model=model)
 
 
