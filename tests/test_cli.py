@@ -44,7 +44,7 @@ def test_train_prints_the_promised_keys(project):
     result = run_json(project, "train", "dataset", "--workdir", "runs/first", "--set", "train.epochs=3")
     assert set(result) == {
         *("workdir", "recipe", "step", "replicas", "workers", "precision", "train_loss"),
-        *("test_rmse", "test_mae", "examples_per_sec"),
+        *("test_rmse", "test_mae", "test", "examples_per_sec"),
     }
     assert (result["recipe"], result["step"], result["replicas"], result["workers"]) == ("article", 96, 1, 1)
     assert 0.5 < result["test_mae"] < result["test_rmse"] < 2
@@ -57,7 +57,7 @@ def test_train_prints_the_promised_keys(project):
 @pytest.mark.slow
 def test_evaluate_prints_model_and_baselines(project):
     result = run_json(project, "evaluate", "runs/first", "-k", "7,3", "--negatives", "9")
-    assert set(result["baselines"]) == {"global_mean", "user_item_bias", "popularity", "ease"}
+    assert set(result["baselines"]) == {"global_mean", "user_item_bias", "popularity", "ease", "mf"}
     for name in ("global_mean", "user_item_bias"):
         assert {"rmse", "mae"} <= set(result["baselines"][name])
     ranked = {"rmse", "mae", "ndcg@3", "ndcg@7", "hr@7", "coverage@7", "sampled/ndcg@7"}
@@ -75,7 +75,7 @@ def test_evaluate_prints_model_and_baselines(project):
 @pytest.mark.slow
 def test_evaluate_without_ranking_prints_errors_only(project):
     result = run_json(project, "evaluate", "--no-ranking")
-    assert set(result["baselines"]) == {"global_mean", "user_item_bias"}
+    assert set(result["baselines"]) == {"global_mean", "user_item_bias", "mf"}
     for errors in (result["test"], *result["baselines"].values()):
         assert set(errors) == {"rmse", "mae"}
     assert "NDCG" not in run(project, "evaluate", "--no-ranking").stdout
