@@ -100,7 +100,7 @@ def evaluate(
         "progress": _Lines(),
     }
     if seeds is not None:
-        spread = evaluate_seeds(workdir, seeds, wanted=trained, say=_say, **how)
+        spread = evaluate_seeds(workdir, seeds, best=best, wanted=trained, say=_say, **how)
         fields = {
             "workdir": str(workdir),
             "seeds": spread.seeds,

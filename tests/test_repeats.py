@@ -1,57 +1,180 @@
-"""A run again with other seeds, and the baseline that is trained, both kept for the next evaluation."""
+"""A run again with other seeds, and the trained baseline: what is trained, when, and what stays as it was."""
 
 import json
-import statistics
+import os
+import signal
 import subprocess
 import sys
 
+import keras
+import numpy as np
 import pytest
 
 import reeltrain
-import runs
+from data_pipeline.errors import UserError
+from data_pipeline.generate import generate_ratings
+from trainer.config import make_config
+from trainer.contenders import Contender
+from trainer.devices import most_replicas
+from trainer.recipes import RECIPES
 from trainer.repeats import evaluate_seeds, with_trained_baseline
 
 pytestmark = pytest.mark.slow
-SETTINGS = {"model.name": "bias", "train.epochs": 1, "train.global_batch_size": 128, "train.seed": 1}
+
+SETTINGS = {"train.epochs": 2, "data.validation_fraction": 0.1}
+QUICK = {"wanted": False, "num_negatives": 0, "ks": (5,)}
+
+
+@pytest.fixture(scope="module")
+def frame():
+    return generate_ratings(num_users=40, num_items=60, num_ratings=800, seed=1).table.to_pandas()
 
 
 @pytest.fixture
-def run(tmp_path):
-    dataset = runs.prepare_generated(tmp_path / "dataset", num_train=2000)
-    return reeltrain.train(dataset, settings=SETTINGS, workdir=tmp_path / "run", quiet=True).run
+def workdir(frame, tmp_path):
+    """Of a run with seed 0."""
+    reeltrain.train(frame, settings=SETTINGS, workdir=tmp_path / "run", quiet=True)
+    return tmp_path / "run"
 
 
-def test_seeds_are_those_of_training_and_the_split_stays(run):
+@pytest.fixture
+def quick_baseline(monkeypatch):
+    """The recipe `mf` in one epoch."""
+    short = {**RECIPES["mf"], "train.epochs": 1}
+    monkeypatch.setitem(RECIPES, "mf", short)
+
+
+def test_seeds_are_what_training_with_them_gives(workdir, frame, tmp_path):
+    spread = evaluate_seeds(str(workdir), 2, **QUICK)
+    for seed in range(2):
+        settings = {**SETTINGS, "train.seed": seed}
+        run = reeltrain.train(frame, settings=settings, workdir=tmp_path / str(seed), quiet=True).run
+        alone = reeltrain.evaluate(run, num_negatives=0, ks=(5,))
+        assert spread.evaluations[seed].test == pytest.approx(alone.test, rel=1e-6)
+    errors = [each.test["rmse"] for each in spread.evaluations]
+    assert spread.mean["model"]["rmse"] == pytest.approx(np.mean(errors))
+    assert spread.sd["model"]["rmse"] == pytest.approx(np.std(errors, ddof=1))
+    assert spread.sd["popularity"]["ndcg@5"] == 0
+
+
+def test_the_best_checkpoint_of_every_seed_can_be_taken(frame, tmp_path):
+    # So wide and fast that it overfits before it ends.
+    settings = {
+        **SETTINGS,
+        "train.epochs": 12,
+        "model.embedding_dim": 64,
+        "optimizer.learning_rate": 0.02,
+    }
+    reeltrain.train(frame, settings=settings, workdir=tmp_path / "run", quiet=True)
+    spread = evaluate_seeds(tmp_path / "run", 2, best=True, **QUICK)
+    for seed, folder in enumerate(("run", "run/seeds/1")):
+        best = reeltrain.load_run(tmp_path / folder, best=True)
+        assert best.step < reeltrain.load_run(tmp_path / folder).step
+        assert spread.evaluations[seed].test["rmse"] == reeltrain.evaluate(best, ranking=False).test["rmse"]
+
+
+class StopAfterOneEpoch(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):  # noqa: ARG002
+        self.model.stop_training = True
+
+
+def test_a_run_that_was_ended_early_is_not_trained_further(frame, tmp_path):
+    callbacks = [StopAfterOneEpoch()]
+    run = reeltrain.train(
+        frame, settings=SETTINGS, workdir=tmp_path / "run", callbacks=callbacks, quiet=True
+    ).run
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    with pytest.raises(UserError, match=f"got a run at step {run.step} of {2 * run.step}"):
+        evaluate_seeds(tmp_path / "run", 1, **QUICK)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == files
+
+
+def test_the_run_itself_stays_as_it_is(workdir):
+    config = (workdir / "config.json").read_bytes()
+    evaluate_seeds(workdir, 1, **QUICK)
+    assert (workdir / "config.json").read_bytes() == config
+    assert not (workdir / "seeds").exists()
+
+
+def test_seeds_train_in_the_precision_of_the_run_whatever_this_machine_would_choose(workdir):
+    content = json.loads((workdir / "config.json").read_text())
+    assert content["config"]["train"]["precision"] == "auto"
+    content["precision"] = "mixed_bfloat16"  # as on a GPU
+    (workdir / "config.json").write_text(json.dumps(content))
+    evaluate_seeds(workdir, 2, **QUICK)
+    of_seed = json.loads((workdir / "seeds" / "1" / "config.json").read_text())
+    assert of_seed["precision"] == "mixed_bfloat16"
+
+
+def test_an_interrupted_seed_is_not_evaluated(workdir, monkeypatch):
+    steps = []
+
+    def interrupted(*_arguments, **_how):
+        steps.append(1)
+
+    monkeypatch.setattr("trainer.repeats.with_trained_baseline", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_seeds(workdir, 3, say=lambda _: interrupt_when_caught(before), **QUICK)
+    assert len(steps) == 1  # the run's own seed
+
+
+def interrupt_when_caught(before):
+    """Sends SIGINT as soon as training catches it."""
+    import threading
+
+    def send():
+        while signal.getsignal(signal.SIGINT) is before:
+            pass
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=send, daemon=True).start()
+
+
+@pytest.mark.usefixtures("quick_baseline")
+def test_the_trained_baseline_is_the_recipe_and_trained_once(workdir):
     told = []
-    spread = evaluate_seeds(run.workdir, 3, wanted=False, ks=(5,), num_negatives=0, say=told.append)
-    values = [each.test["rmse"] for each in spread.evaluations]
-    assert len(set(values)) == 3
-    assert spread.mean["model"]["rmse"] == pytest.approx(statistics.mean(values))
-    assert spread.sd["model"]["rmse"] == pytest.approx(statistics.stdev(values))
-    # The run itself is seed 1; baselines that are not trained have no spread, as the rows are the same.
-    assert values[1] == reeltrain.evaluate(run, ks=(5,), num_negatives=0).test["rmse"]
-    assert spread.sd["user_item_bias"]["rmse"] == 0
-    alone = reeltrain.train(
-        run.dataset, settings={**SETTINGS, "train.seed": 2}, workdir=run.workdir.parent / "alone", quiet=True
+    first = with_trained_baseline(reeltrain.load_run(workdir), say=told.append, **{**QUICK, "wanted": None})
+    baseline = reeltrain.load_run(workdir / "baselines" / "mf-seed-0")
+    assert baseline.config.model == make_config("mf", RECIPES).model
+    alone = reeltrain.evaluate(
+        reeltrain.load_run(workdir),
+        others={"mf": Contender(baseline.scorer, baseline.ranker)},
+        num_negatives=0,
+        ks=(5,),
     )
-    assert values[2] == alone.test_rmse
-    # A second time nothing is trained.
-    steps = [len((run.workdir / "seeds" / seed / "metrics.jsonl").read_text()) for seed in "02"]
-    assert evaluate_seeds(run.workdir, 3, wanted=False, ks=(5,), num_negatives=0).mean == spread.mean
-    assert steps == [len((run.workdir / "seeds" / seed / "metrics.jsonl").read_text()) for seed in "02"]
+    assert first.test == alone.test
+    assert first.baselines["mf"] == alone.baselines["mf"]
+    # Found again, also where a GPU would choose another precision than it was trained in.
+    assert json.loads((workdir / "baselines/mf-seed-0/config.json").read_text())["precision"] == "float32"
+    assert len(told) == 1
 
 
-def test_the_trained_baseline_is_a_run_of_its_recipe_on_the_same_rows(run):
-    result = with_trained_baseline(run, ks=(5,), num_negatives=0)
-    kept = reeltrain.load_run(run.workdir / "baselines" / "mf-seed-1")
-    assert kept.config.recipe == "mf"
-    assert kept.dataset.fingerprint == run.dataset.fingerprint
-    assert result.baselines["mf"] == reeltrain.evaluate(kept, ks=(5,), num_negatives=0).test
-    assert "mf" not in with_trained_baseline(run, wanted=False, ranking=False).baselines
+@pytest.mark.usefixtures("quick_baseline")
+def test_a_run_of_the_recipe_with_other_settings_has_the_baseline_beside_it(frame, tmp_path):
+    results = {}
+    for factors in (32, 2):
+        folder = tmp_path / str(factors)
+        run = reeltrain.train(
+            frame, recipe="mf", settings={"model.embedding_dim": factors}, workdir=folder, quiet=True
+        ).run
+        results[factors] = with_trained_baseline(run, **{**QUICK, "wanted": None}).baselines
+    assert "mf" not in results[32]  # it would be the run itself
+    assert "mf" in results[2]
 
 
-def test_the_command_prints_mean_and_spread(run):
-    command = [sys.executable, "-m", "launch.main", "evaluate", str(run.workdir), "--seeds", "2", "--no-mf"]
+@pytest.mark.parametrize(
+    ("gpus", "batch", "accumulation", "replicas"),
+    [(0, 32, 1, 1), (8, 2048, 1, 8), (6, 2048, 1, 4), (3, 2048, 1, 2), (8, 31, 1, 1), (8, 32, 16, 2)],
+)
+def test_replicas_are_as_many_as_the_batch_can_be_cut_for(monkeypatch, gpus, batch, accumulation, replicas):
+    monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda _kind: ["gpu"] * gpus)
+    settings = [f"train.global_batch_size={batch}", f"train.accumulation_steps={accumulation}"]
+    assert most_replicas(make_config("article", RECIPES, settings).train) == replicas
+
+
+def test_the_command_prints_mean_and_spread(workdir):
+    command = [sys.executable, "-m", "launch.main", "evaluate", str(workdir), "--seeds", "2", "--no-mf"]
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=120, check=True)
     fields = json.loads(done.stdout.splitlines()[-1])
     assert fields["seeds"] == [0, 1]

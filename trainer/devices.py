@@ -81,6 +81,13 @@ def worker_from_environment() -> tuple[int, int]:
         ) from None
 
 
+def most_replicas(config: TrainConfig) -> int:
+    """How many of this process's devices a global batch can be cut for, whatever `config.replicas` says."""
+    num_devices = len(tf.config.list_physical_devices("GPU")) or 1
+    rows = config.global_batch_size // config.accumulation_steps
+    return max(number for number in range(1, num_devices + 1) if rows % number == 0)
+
+
 def set_up_devices(config: TrainConfig) -> Devices:
     """Chooses strategy and precision from the configuration, TF_CONFIG and the hardware.
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import dataclasses
 import signal
 import statistics
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data_pipeline.dataset import PreparedDataset
-from trainer.config import Config
+from data_pipeline.errors import UserError
+from trainer.config import Config, make_config
 from trainer.contenders import Contender, Metrics
+from trainer.devices import most_replicas
 from trainer.evaluate import MODEL, Evaluation, evaluate
 from trainer.models import ModelFunction
+from trainer.recipes import RECIPES
 from trainer.run import Run, load_run
-from trainer.train import train
+from trainer.train import last_step, train
 from trainer.workdir import Workdir
 
 # The recipe of the trained baseline, by whether the run's objective ranks.
@@ -56,7 +60,7 @@ def with_trained_baseline(
         how: of `evaluate`.
     """
     recipe = BASELINE_RECIPES[run.config.objective.is_ranking]
-    if wanted is False or run.config.recipe == recipe:  # beside itself
+    if wanted is False or _is_recipe(run.config, recipe):  # beside itself
         return evaluate(run, **how)
     rows = run.dataset.num_rows("train")
     if wanted is None and rows > MOST_BASELINE_ROWS:
@@ -64,10 +68,10 @@ def with_trained_baseline(
         note = f"{recipe}: left out, training it on {rows:,} rows takes a while; --mf does"
         return dataclasses.replace(result, protocol=f"{result.protocol}\n{note}")
     seed, positive_from = run.config.train.seed, run.config.objective.positive_from
-    settings = [
-        *([] if positive_from is None else [f"objective.positive_from={positive_from}"]),
-        f"train.seed={seed}",
-    ]
+    # In a precision that every machine has, so that any may take up what another has trained.
+    settings = ["train.precision=float32", f"train.seed={seed}"]
+    if positive_from is not None:
+        settings.insert(0, f"objective.positive_from={positive_from}")
     folder = run.workdir / "baselines" / f"{recipe}-seed-{seed}"
     trained = _trained(run.dataset, recipe, settings, folder, say)
     other = Contender(None if trained.config.objective.is_ranking else trained.scorer, trained.ranker)
@@ -75,9 +79,10 @@ def with_trained_baseline(
 
 
 def evaluate_seeds(
-    workdir: Path,
+    workdir: str | Path,
     num_seeds: int,
     *,
+    best: bool = False,
     wanted: bool | None = None,
     model: ModelFunction | None = None,
     say: Say = lambda _line: None,
@@ -85,20 +90,40 @@ def evaluate_seeds(
 ) -> Spread:
     """Trains a run's configuration with the seeds 0 to num_seeds - 1 on the same split; evaluates each.
 
-    The run itself is one of them, if it has such a seed; the others are kept in its `seeds/`. They train on
-    this process's devices, which the result does not depend on, and without callbacks, which no
-    configuration knows.
+    The run itself, which stays as it is, is one of them, if it has such a seed; the others are kept in its
+    `seeds/`. They train in its precision on this process's devices, which the result does not depend on, and
+    without callbacks, which no configuration knows.
 
     Args:
+        best: takes each seed's checkpoint that is best on validation, not the newest.
         wanted, say, how: as of `with_trained_baseline`.
         model: the function that made the run's model, where it cannot be imported.
+
+    Raises:
+        UserError: the run is not trained to its end, as the others will be.
     """
-    config, dataset = Workdir(workdir).read()
+    workdir = Path(workdir)
+    own = load_run(workdir, model=model)
+    end = last_step(own.config.train, num_rows=own.dataset.num_rows("train"))
+    if own.step < end:
+        raise UserError(
+            f"{workdir}: seeds are compared when trained to their end, got a run at step {own.step} of {end}"
+        )
+    settings = [*_settings(own.config), f"train.precision={Workdir(workdir).precision()}"]
     evaluations = []
     for seed in range(num_seeds):
-        folder = workdir if seed == config.train.seed else workdir / "seeds" / str(seed)
-        settings = [*_settings(config), f"train.seed={seed}"]
-        run = _trained(dataset, config.recipe, settings, folder, say, model=model)
+        if seed == own.config.train.seed:
+            run = load_run(workdir, best=best, model=model)
+        else:
+            run = _trained(
+                own.dataset,
+                own.config.recipe,
+                [*settings, f"train.seed={seed}"],
+                workdir / "seeds" / str(seed),
+                say,
+                model=model,
+                best=best,
+            )
         evaluations.append(with_trained_baseline(run, wanted=wanted, say=say, **how))
     rows = [{MODEL: each.test, **each.baselines} for each in evaluations]
     return Spread(
@@ -117,27 +142,46 @@ def _trained(
     say: Say,
     *,
     model: ModelFunction | None = None,
+    best: bool = False,
 ) -> Run:
     """The run in a folder, trained to its end if it is not."""
     say(f"training  {recipe}, {settings[-1]}, in {folder}")
+    replicas = most_replicas(make_config(recipe, RECIPES, settings).train)
+    settings = [*settings, f"train.replicas={replicas}"]
     result = train(dataset, recipe=recipe, settings=settings, workdir=folder, model=model, quiet=True)
+    if result.stopped_by == signal.SIGINT:
+        raise KeyboardInterrupt
     if result.stopped_by is not None:
-        # It was for the whole evaluation; the same command goes on.
-        signal.raise_signal(result.stopped_by)
-    return load_run(folder, model=model)
+        sys.exit(128 + result.stopped_by)
+    return load_run(folder, best=best, model=model)
+
+
+def _is_recipe(config: Config, recipe: str) -> bool:
+    """Whether a run is what the recipe trains."""
+    whole = make_config(recipe, RECIPES)
+    return (config.model, config.objective, config.optimizer) == (
+        whole.model,
+        whole.objective,
+        whole.optimizer,
+    ) and all(
+        getattr(config.train, name) == getattr(whole.train, name)
+        for name in ("epochs", "max_steps", "global_batch_size")
+    )
 
 
 def _settings(config: Config) -> Iterable[str]:
-    """What a configuration says, but for the data's and for the devices."""
+    """What a configuration says, but for the data's, and for devices, precision and seed."""
     for key, value in config.flat().items():
         part, _, name = key.partition(".")
-        if part in ("recipe", "data") or name == "replicas":
+        if part in ("recipe", "data") or name in ("replicas", "precision", "seed"):
             continue
         yield f"{key}={'none' if value in (None, ()) else value}"
 
 
 def _over(statistic: Callable[[list[float]], float], metrics: Sequence[Mapping[str, float]]) -> Metrics:
-    return {key: statistic([each[key] for each in metrics]) for key in metrics[0]}
+    # Not every seed need have all: there is no diversity where no list has two items with features.
+    keys = [key for key in metrics[0] if all(key in each for each in metrics)]
+    return {key: statistic([each[key] for each in metrics]) for key in keys}
 
 
 def _sd(values: list[float]) -> float:

@@ -173,10 +173,10 @@ def _train(
         checkpoints = Checkpoints(folder, engine, devices, keep=config.train.keep_checkpoints)
     position = checkpoints.restore(say if devices.is_chief else _silent)
     first_step = position.step
-    last_step = _last_step(config.train, order)
-    if first_step > last_step:
+    end = last_step(config.train, num_rows=order.num_rows)
+    if first_step > end:
         raise UserError(
-            f"train.epochs ({config.train.epochs}: {last_step} steps with train.max_steps="
+            f"train.epochs ({config.train.epochs}: {end} steps with train.max_steps="
             f"{config.train.max_steps}) must not be less than what {folder.path} is trained already: "
             f"{first_step} steps"
         )
@@ -189,8 +189,8 @@ def _train(
             workers=devices.num_workers,
         )
     if first_step and devices.is_chief:
-        left = "" if first_step < last_step else ": nothing left to train"
-        say(f"resumed   at step {first_step} of {last_step}{left}")
+        left = "" if first_step < end else ": nothing left to train"
+        say(f"resumed   at step {first_step} of {end}{left}")
 
     monitor = Monitor(config, dataset, model)
     curves = Curves(folder, first_step=first_step) if devices.is_chief else None
@@ -198,7 +198,7 @@ def _train(
         curves.add_config(config)
     progress = TrainProgress(
         first_step=first_step,
-        last_step=last_step,
+        last_step=end,
         epochs=config.train.epochs,
         steps_per_epoch=order.steps_per_epoch,
         quiet=quiet or not devices.is_chief,
@@ -211,7 +211,7 @@ def _train(
                 order=order,
                 block_steps=block_steps,
                 config=config.train,
-                last_step=last_step,
+                last_step=end,
                 devices=devices,
                 checkpoints=checkpoints,
                 position=position,
@@ -275,9 +275,9 @@ def _make_engine(
     return engine
 
 
-def _last_step(config: TrainConfig, order: BatchOrder) -> int:
-    """Where training ends, counted from the run's start: after the last epoch, or before it."""
-    whole = config.epochs * order.steps_per_epoch
+def last_step(config: TrainConfig, *, num_rows: int) -> int:
+    """Where training on so many rows ends, counted from the run's start: after the last epoch, or before."""
+    whole = config.epochs * -(-num_rows // config.global_batch_size)
     return min(whole, config.max_steps or whole)
 
 
