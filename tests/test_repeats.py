@@ -15,7 +15,7 @@ from data_pipeline.errors import UserError
 from data_pipeline.generate import generate_ratings
 from trainer.config import make_config
 from trainer.contenders import Contender
-from trainer.devices import most_replicas
+from trainer.devices import most_replicas, set_up_devices
 from trainer.recipes import RECIPES
 from trainer.repeats import evaluate_seeds, with_trained_baseline
 
@@ -182,3 +182,24 @@ def test_the_command_prints_mean_and_spread(workdir):
     assert fields["test_sd"]["rmse"] > 0
     text = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     assert f"{fields['test']['rmse']:.4f} +-" in text
+
+
+def test_devices_are_set_up_where_a_loaded_run_has_begun_tensorflow_on_a_gpu(monkeypatch):
+    """`evaluate` trains its baseline after it has loaded the run; TensorFlow then refuses to be set up."""
+
+    def refuse(*_arguments):
+        raise RuntimeError("Physical devices cannot be modified after being initialized")
+
+    gpus = ["GPU:0", "GPU:1"]
+    for name, answer in {
+        "list_physical_devices": lambda _kind: gpus,
+        "get_visible_devices": lambda _kind: gpus,
+        "set_visible_devices": refuse,
+        "experimental.get_memory_growth": lambda _gpu: None,
+        "experimental.set_memory_growth": refuse,
+        "experimental.get_device_details": lambda _gpu: {"compute_capability": (8, 0)},
+    }.items():
+        monkeypatch.setattr(f"tensorflow.config.{name}", answer)
+    devices = set_up_devices(make_config("article", RECIPES, ["train.replicas=1"]).train)
+    keras.config.set_dtype_policy("float32")
+    assert (devices.local_replicas, devices.threads, devices.precision) == (1, 0, "mixed_bfloat16")

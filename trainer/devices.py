@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass
@@ -113,12 +114,7 @@ def set_up_devices(config: TrainConfig) -> Devices:
     if gpus:
         if local > len(gpus):
             raise UserError(f"train.replicas must be at most the number of GPUs ({len(gpus)}), got {local}")
-        # A second run of a process finds TensorFlow begun, where the same again is an error.
-        if tf.config.get_visible_devices("GPU") != gpus[:local]:
-            tf.config.set_visible_devices(gpus[:local], "GPU")
-        for gpu in gpus[:local]:
-            if not tf.config.experimental.get_memory_growth(gpu):
-                tf.config.experimental.set_memory_growth(gpu, True)
+        _see(gpus[:local])
         names = [f"GPU:{i}" for i in range(local)]
     else:
         most = LOGICAL_CPUS_PER_CORE * (os.cpu_count() or 1)
@@ -154,6 +150,26 @@ def set_up_devices(config: TrainConfig) -> Devices:
         threads=0 if gpus else threads,
         description=f"{num_workers} worker(s) x {local} {device}{'' if gpus or local == 1 else ' (logical)'}",
     )
+
+
+def _see(gpus: list[Any]) -> None:
+    """Lets TensorFlow see these GPUs, and take of their memory what it needs.
+
+    A second run of a process finds TensorFlow begun, and so does one after a loaded run: what it sees then,
+    and holds, stays as it is. It trains all the same.
+    """
+    with contextlib.suppress(RuntimeError):
+        if tf.config.get_visible_devices("GPU") != gpus:
+            tf.config.set_visible_devices(gpus, "GPU")
+    for gpu in gpus:
+        with contextlib.suppress(RuntimeError):
+            if not tf.config.experimental.get_memory_growth(gpu):
+                tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def let_memory_grow() -> None:
+    """Has TensorFlow take of the GPUs' memory what it needs, not all, if it has not begun."""
+    _see(tf.config.list_physical_devices("GPU"))
 
 
 def _make_strategy(num_workers: int, names: list[str], reduction: str) -> tf.distribute.Strategy:

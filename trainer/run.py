@@ -14,6 +14,7 @@ from data_pipeline.errors import UserError
 from trainer.build import model_for, scorer_for
 from trainer.checkpoint import best_folder, restore_weights
 from trainer.config import Config
+from trainer.devices import let_memory_grow
 from trainer.model_ranker import model_ranker
 from trainer.models import ModelFunction
 from trainer.ranking import Ranker
@@ -61,6 +62,7 @@ def load_run(run: Run | str | Path, *, best: bool = False, model: ModelFunction 
     precision = workdir.precision()
     keras.config.set_floatx("float64" if precision == "float64" else "float32")
     keras.config.set_dtype_policy(precision)
+    let_memory_grow()
     built = model_for(config, dataset, model)
     folder = best_folder(workdir.checkpoints) if best else workdir.checkpoints
     step = restore_weights(built, folder, lambda line: print(line, file=sys.stderr))
