@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from data_pipeline.config import SPLIT_NAMES, DataConfig
 from data_pipeline.errors import UserError
 from data_pipeline.labels import DROPPED, TEST, TRAIN, UNDECIDED, VALIDATION
+from data_pipeline.shuffle import draw_swaps, undo_shuffle, undo_swaps
 from data_pipeline.staging import Staging, in_threads
 from data_pipeline.stored_order import order_keys
 
@@ -107,11 +109,12 @@ def random_labels(
     >>> random_labels(10, test_fraction=0.2, validation_fraction=0.0, seed=42).tolist()
     [0, 2, 0, 0, 0, 0, 0, 0, 2, 0]
     """
-    labels = np.full(num_rows, TRAIN, np.uint8)
-    order = _permutation(num_rows, seed)
     num_test = rounding(test_fraction * num_rows)
-    labels[order[:num_test]] = TEST
-    _cut_validation(labels, order[num_test:], validation_fraction, seed, rounding)
+    with ThreadPoolExecutor(1, "split") as thread:
+        swaps = thread.submit(draw_swaps, num_rows, seed, first=max(1, num_test))
+        train = _validation_labels(num_rows - num_test, validation_fraction, seed, rounding)
+        labels = np.concatenate([np.full(num_test, TEST, np.uint8), train])
+        undo_swaps(labels, swaps.result())
     return labels
 
 
@@ -132,26 +135,19 @@ def fold_labels(
     # The first num_rows % folds folds have one row more, where shares are not rounded down.
     more = num_rows % folds if rounding is math.ceil else 0
     bounds = [num * (num_rows // folds) + min(num, more) for num in (fold, fold + 1)]
-    labels[_permutation(num_rows, seed)[bounds[0] : bounds[1]]] = TEST
-    rest = np.flatnonzero(labels == TRAIN).astype(np.int32)
-    _cut_validation(labels, rest, validation_fraction, seed, rounding)
+    labels[bounds[0] : bounds[1]] = TEST
+    undo_shuffle(labels, seed)
+    rest = labels == TRAIN
+    labels[rest] = _validation_labels(int(np.count_nonzero(rest)), validation_fraction, seed, rounding)
     return labels
 
 
-def _cut_validation(
-    labels: np.ndarray, train: np.ndarray, fraction: float, seed: int, rounding: Rounding
-) -> None:
-    """Labels a random fraction of `train` (row numbers, in the order that is permuted) `VALIDATION`."""
-    if fraction:
-        order = _permutation(len(train), seed)
-        labels[train[order[: rounding(fraction * len(train))]]] = VALIDATION
-
-
-def _permutation(num_rows: int, seed: int) -> np.ndarray:
-    """`RandomState(seed).permutation(num_rows)` in half the memory: int32 is shuffled by the same draws."""
-    order = np.arange(num_rows, dtype=np.int32)
-    np.random.RandomState(seed).shuffle(order)
-    return order
+def _validation_labels(num_rows: int, fraction: float, seed: int, rounding: Rounding) -> np.ndarray:
+    """Labels (uint8) of rows that are for training: a random fraction is `VALIDATION`."""
+    labels = np.full(num_rows, TRAIN, np.uint8)
+    labels[: rounding(fraction * num_rows)] = VALIDATION
+    undo_shuffle(labels, seed)
+    return labels
 
 
 def _split_random(_staging: Staging, labels: np.ndarray, config: DataConfig, rounding: Rounding) -> None:
@@ -180,10 +176,8 @@ def _split_k_fold(_staging: Staging, labels: np.ndarray, config: DataConfig, rou
 def _split_predefined(_staging: Staging, labels: np.ndarray, config: DataConfig, rounding: Rounding) -> None:
     """What is not in the pair's test file is train."""
     undecided = labels == UNDECIDED
-    train = np.zeros(int(np.count_nonzero(undecided)), np.uint8)
-    rows = np.arange(len(train), dtype=np.int32)
-    _cut_validation(train, rows, config.validation_fraction, config.split_seed, rounding)
-    labels[undecided] = train
+    num_rows = int(np.count_nonzero(undecided))
+    labels[undecided] = _validation_labels(num_rows, config.validation_fraction, config.split_seed, rounding)
 
 
 def _split_per_user(staging: Staging, labels: np.ndarray, config: DataConfig, _rounding: Rounding) -> None:

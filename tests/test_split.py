@@ -13,8 +13,9 @@ from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
 from data_pipeline.labels import TEST, TRAIN, VALIDATION
 from data_pipeline.prepare import prepare_dataset
+from data_pipeline.shuffle import undo_shuffle
 from data_pipeline.source import open_source
-from data_pipeline.split import _permutation, check_split, random_labels
+from data_pipeline.split import check_split, random_labels
 from data_pipeline.stored_order import order_keys
 from selections import config_of, parts_of, ratings_frames
 
@@ -64,10 +65,15 @@ def test_a_random_split_has_the_rows_of_scikit_learns(num_rows, test_fraction, v
     assert set(np.flatnonzero(labels == TRAIN)) == set(train)
 
 
-@pytest.mark.parametrize(("num_rows", "seed"), [(1, 0), (5, 0), (1001, 1), (100_000, 42), (1_000_003, 7)])
-def test_permutations_in_32_bits_are_those_of_numpy(num_rows, seed):
-    expected = np.random.RandomState(seed).permutation(num_rows)
-    np.testing.assert_array_equal(_permutation(num_rows, seed), expected)
+@pytest.mark.parametrize(("num_rows", "seed"), [(1, 0), (5, 0), (65_537, 1), (1 << 18, 42), (3_000_003, 7)])
+@pytest.mark.parametrize("same", [0.0, 0.2, 1.0])
+def test_an_undone_shuffle_is_numpys(num_rows, seed, same):
+    """All 256 labels, so that nearly every swap counts; the first ones alike, as those of test rows are."""
+    labels = np.random.default_rng(seed).integers(0, 256, num_rows).astype(np.uint8)
+    labels[: math.ceil(same * num_rows)] = 7
+    undone = labels.copy()
+    undo_shuffle(undone, seed)
+    np.testing.assert_array_equal(undone[np.random.RandomState(seed).permutation(num_rows)], labels)
 
 
 @given(ratings_frames(), fractions, validations, seeds)
