@@ -55,7 +55,10 @@ class Staging:
         self.num_rows = 0
         self._files: dict[str, int] = {}
         self._closing = ExitStack()
-        self._waiting: list[dict[str, np.ndarray]] = []
+        # The columns of the run that is coming in, and one as it is written: memory that is used again is
+        # cheaper than memory that the system has to clear first.
+        self._run: dict[str, np.ndarray] = {}
+        self._ordered = np.empty(RUN_ROWS, np.int64)
         self._num_waiting = 0
         self._bounds: list[np.ndarray] = []  # of each run: where its buckets begin in the files, and the end
         self._user_counts: np.ndarray | None = None
@@ -67,30 +70,36 @@ class Staging:
 
     def append(self, batch: pa.RecordBatch) -> None:
         """Takes the next rows of the source."""
-        first = self.num_rows
-        self.num_rows += len(batch)
-        if self.num_rows > MAX_ROWS:
+        if self.num_rows + len(batch) > MAX_ROWS:
             raise UserError(f"a dataset has at most {MAX_ROWS:,} rows, got more")
         columns = {
-            "row": np.arange(first, self.num_rows, dtype=np.uint32),
             "user": self.users.codes(batch["user_id"]),
             "item": self.items.codes(batch["item_id"]),
         }
         for name in ("rating", "timestamp", "weight"):
             if name in batch.schema.names:
-                columns[name] = batch[name].to_numpy(zero_copy_only=False).astype(DTYPES[name], copy=False)
+                columns[name] = batch[name].to_numpy(zero_copy_only=False)
         if not self._files:
-            for name in columns:
+            for name in ("row", *columns):
                 self._open(name)
-        self._waiting.append(columns)
-        self._num_waiting += len(batch)
-        if self._num_waiting >= RUN_ROWS:
-            self._write_run()
+            self._run = {name: np.empty(RUN_ROWS, DTYPES[name]) for name in columns}
+        taken = 0
+        while taken < len(batch):
+            count = min(len(batch) - taken, RUN_ROWS - self._num_waiting)
+            for name, column in columns.items():
+                part = column[taken : taken + count]
+                self._run[name][self._num_waiting : self._num_waiting + count] = part
+            taken += count
+            self._num_waiting += count
+            self.num_rows += count
+            if self._num_waiting == RUN_ROWS:
+                self._write_run()
 
     def finish(self) -> None:
         """After the last row."""
         if self._num_waiting:
             self._write_run()
+        self._run, self._ordered = {}, np.empty(0, np.int64)
 
     def close(self) -> None:
         self._closing.close()
@@ -159,18 +168,21 @@ class Staging:
         return columns
 
     def _write_run(self) -> None:
-        columns = {name: np.concatenate([each[name] for each in self._waiting]) for name in self._waiting[0]}
         begin = self.num_rows - self._num_waiting
-        self._waiting, self._num_waiting = [], 0
-        bucket = (order_keys(columns["row"], self.seed) >> np.uint32(24)).astype(np.uint8)
+        rows = np.arange(begin, self.num_rows, dtype=np.uint32)
+        bucket = (order_keys(rows, self.seed) >> np.uint32(24)).astype(np.uint8)
         order = np.argsort(bucket, kind="stable")
         bounds = np.zeros(NUM_BUCKETS + 1, np.int64)
         np.cumsum(np.bincount(bucket, minlength=NUM_BUCKETS), out=bounds[1:])
         self._bounds.append(bounds + begin)
-        for name, column in columns.items():
-            left = memoryview(column[order].data).cast("B")
+        for name, column in {"row": rows, **self._run}.items():
+            ordered = self._ordered.view(column.dtype)[: len(rows)]
+            # In its default mode `take` fills a copy first.
+            np.take(column[: len(rows)], order, out=ordered, mode="wrap")
+            left = memoryview(ordered.data).cast("B")
             while left:
                 left = left[os.write(self._files[name], left) :]
+        self._num_waiting = 0
 
     def _open(self, name: str) -> None:
         file = os.open(self.folder / f"{name}.staged", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
