@@ -7,9 +7,12 @@ import tensorflow as tf
 
 from data_pipeline.columns import Columns
 from data_pipeline.errors import UserError
+from trainer import layers
 from trainer.config import ModelConfig, ObjectiveConfig
+from trainer.layers import Dropout
 from trainer.models import build_model
 from trainer.models.inputs import ModelInputs
+from trainer.models.towers import Towers
 from trainer.objectives import make_objective
 from trainer.objectives.objective import BATCH_BITS, BATCH_ITEMS
 from trainer.objectives.ordinal import with_ordinal_head
@@ -185,11 +188,60 @@ def test_losses_do_not_depend_on_where_the_batch_is_cut(name):
     np.testing.assert_allclose(tf.concat(parts, axis=0), whole, rtol=1e-12)
 
 
-def test_ratings_below_positive_from_weigh_nothing():
-    _, objective, train = make("bpr", positive_from=4)
+@pytest.mark.parametrize("name", ["bce", "bpr", "sampled-softmax", "in-batch-softmax"])
+def test_rows_keep_their_weights_but_those_below_positive_from_weigh_nothing(name):
+    _, objective, train = make(name, positive_from=4)
     batch, _ = batch_of(train)
-    expected = np.where(batch["rating"].numpy() >= 4, 1, 0)
+    batch["weight"] = tf.constant(np.linspace(0.5, 2, ROWS, dtype=np.float32))
+    expected = np.where(batch["rating"].numpy() >= 4, batch["weight"], 0)
     np.testing.assert_array_equal(objective.weights(batch), expected)
+
+
+class Noted(Dropout):
+    """Notes the random numbers that it gets."""
+
+    def call(self, inputs, training=False):
+        if training:
+            self.got = layers._ROW_BITS.get().numpy()
+        return inputs
+
+
+def test_every_pair_of_a_row_has_random_numbers_of_its_own():
+    model, objective, train = make("bce", negatives=3)
+    noted = Noted(0.5, 1)
+    model = keras.Model(model.input, noted(model.output))
+    batch, bits = batch_of(train)
+    objective.losses(model, batch, bits)
+    assert len(set(noted.got.tolist())) == ROWS * 4
+    # And they are not those that the negatives are drawn by.
+    assert not set(noted.got.tolist()) & set(bits.numpy().tolist())
+
+
+def test_in_batch_softmax_gives_a_candidate_the_random_numbers_of_its_row_and_other_ones_than_the_user():
+    model, objective, train = make("in-batch-softmax")
+    towers = objective._towers
+    users, items = Noted(0.5, 1), Noted(0.5, 2)
+    objective._towers = Towers(
+        keras.Model(towers.user.input, users(towers.user.output)),
+        keras.Model(towers.item.input, items(towers.item.output)),
+    )
+    batch, bits = batch_of(train)
+    objective.losses(model, batch, bits)
+    whole = items.got
+    assert not set(users.got.tolist()) & set(whole.tolist())
+    assert len(set(whole.tolist())) == ROWS
+    part = {n: c if n in (BATCH_ITEMS, BATCH_BITS) else c[4:8] for n, c in batch.items()}
+    objective.losses(model, part, bits[4:8])
+    np.testing.assert_array_equal(items.got, whole)
+
+
+@pytest.mark.parametrize("name", ["mse", "ordinal"])
+def test_ratings_are_learned_with_dropout(name):
+    model, objective, train = make(name)
+    noted = Noted(0.5, 1)
+    batch, bits = batch_of(train)
+    objective.losses(keras.Model(model.input, noted(model.output)), batch, bits)
+    np.testing.assert_array_equal(noted.got, bits)
 
 
 def test_in_batch_softmax_needs_towers():
