@@ -272,9 +272,49 @@ def with_another_input(_config, _inputs):
     return keras.Model({"year": year}, keras.layers.Dense(1)(keras.ops.expand_dims(year, 1)))
 
 
+class Subclass(keras.Model):
+    def call(self, columns):
+        return columns["user_index"]
+
+
+def a_subclass(_config, _inputs):
+    return Subclass()
+
+
+def with_two_outputs(config, inputs):
+    model = own_model(config, inputs)
+    return keras.Model(model.input, [model.output, keras.layers.Dense(1)(model.output)])
+
+
+def with_equal_names_within(_config, inputs):
+    def tower(num_rows, name):
+        index = keras.Input((), dtype="int32")
+        return keras.Model(index, Embedding(num_rows, 4, name="table")(index), name=name)
+
+    user = keras.Input((), dtype="int32", name="user_index")
+    item = keras.Input((), dtype="int32", name="item_index")
+    left, right = tower(inputs.num_user_rows, "left")(user), tower(inputs.num_item_rows, "right")(item)
+    return keras.Model({"user_index": user, "item_index": item}, keras.layers.Dot(axes=1)([left, right]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["mse", "ordinal", "bpr"])
+def test_ones_own_model_trains_in_mixed_precision_as_it_is(objective, datasets, tmp_path):
+    # It ends in bfloat16, where ours end in float32.
+    settings = {"objective.name": objective, "train.precision": "mixed_bfloat16", "train.epochs": 1}
+    dataset = datasets[objective == "bpr"]
+    result = reeltrain.train(
+        dataset, settings=settings, workdir=tmp_path / "run", model=own_model, quiet=True
+    )
+    assert np.isfinite(result.train_loss)
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [
+        ("a_subclass", r"must make a keras.Model\(inputs, outputs\), got a Subclass"),
+        ("with_two_outputs", "must have one output, got a list of them"),
+        ("with_equal_names_within", "different names, .* got 2 variables table/embeddings"),
         ("with_keras_dropout", "must keep no state beside its weights"),
         ("with_another_input", "must have the inputs user_index and item_index, got year"),
         ("datasets_of_another", "must be a function that can be imported"),

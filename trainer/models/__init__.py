@@ -98,12 +98,26 @@ def _imported(name: str) -> ModelFunction:
 def _check(model: object, name: str) -> None:
     if not isinstance(model, keras.Model):
         raise UserError(f"model.name={name} must make a keras.Model, got {type(model).__name__}")
-    inputs = model.input if isinstance(model.input, dict) else {}
+    try:
+        asked, output = model.input, model.output
+    except AttributeError:  # of a subclass, which tells neither
+        raise UserError(
+            f"model.name={name} must make a keras.Model(inputs, outputs), got a {type(model).__name__}"
+        ) from None
+    inputs = asked if isinstance(asked, dict) else {}
     if sorted(inputs) != ["item_index", "user_index"]:
-        found = ", ".join(inputs) or type(model.input).__name__
+        found = ", ".join(inputs) or type(asked).__name__
         raise UserError(f"model.name={name} must have the inputs user_index and item_index, got {found}")
-    if tuple(model.output.shape) != (None, 1):
-        raise UserError(f"model.name={name} must have the output shape (None, 1), got {model.output.shape}")
+    if not isinstance(output, keras.KerasTensor):
+        raise UserError(f"model.name={name} must have one output, got a {type(output).__name__} of them")
+    if tuple(output.shape) != (None, 1):
+        raise UserError(f"model.name={name} must have the output shape (None, 1), got {output.shape}")
+    for path, times in collections.Counter(variable.path for variable in model.variables).items():
+        if times > 1:  # a checkpoint knows them by it
+            raise UserError(
+                f"model.name={name} must give its layers different names, also in models within it: got "
+                f"{times} variables {path}"
+            )
     frozen = {id(v) for layer in model._flatten_layers() if not layer.trainable for v in layer.weights}
     for variable in model.non_trainable_variables:
         if id(variable) in frozen:

@@ -69,7 +69,8 @@ def score_pairs(
     }
     of_pairs = unit_bits(mix(bits ^ _PAIR_STREAM), tf.constant(np.arange(pairs, dtype=np.uint32)))
     with random_rows(tf.reshape(of_pairs, [-1])):
-        scores = model(columns, training=True)[:, 0]
+        # A model of one's own may end in half precision.
+        scores = tf.cast(model(columns, training=True)[:, 0], model.trainable_variables[0].value.dtype)
     penalty = penalties(model, scores.dtype)
     if penalty.shape.rank:
         penalty = tf.reduce_mean(tf.reshape(penalty, [-1, pairs]), axis=1)

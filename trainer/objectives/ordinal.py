@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.layers import random_rows
+from trainer.models.inputs import output_dtype
 from trainer.objectives.objective import Batch, Objective, penalties
 
 
@@ -26,7 +27,7 @@ class OrdinalHead(keras.layers.Layer):
     """
 
     def __init__(self, grades: Sequence[float], shares: Sequence[float], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self._grades = np.asarray(grades, np.float64)
         below = np.cumsum(shares)[:-1]
         thresholds = np.log(below / (1 - below))
@@ -37,6 +38,7 @@ class OrdinalHead(keras.layers.Layer):
         self.built = True
 
     def call(self, score: tf.Tensor) -> tf.Tensor:
+        score = tf.cast(score, self.compute_dtype)
         first = tf.cast(self.first.value, score.dtype)
         steps = tf.nn.softplus(tf.cast(self.steps.value, score.dtype))
         logits = score - tf.concat([first, first + tf.cumsum(steps)], axis=0)
@@ -56,7 +58,7 @@ class OrdinalHead(keras.layers.Layer):
 
 def with_ordinal_head(model: keras.Model, grades: Sequence[float], shares: Sequence[float]) -> keras.Model:
     """The model with `OrdinalHead` behind it: column 0 of its output is a rating."""
-    head = OrdinalHead(grades, shares, dtype=model.output.dtype, name="ordinal")
+    head = OrdinalHead(grades, shares, dtype=output_dtype(), name="ordinal")
     return keras.Model(model.input, head(model.output), name=model.name)
 
 
