@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import tensorflow as tf
 
 import reeltrain
 import runs
@@ -15,6 +16,7 @@ from trainer.features import no_features, side_features
 from trainer.layers import Dropout, Embedding
 from trainer.models import build_model
 from trainer.models.inputs import ModelInputs
+from trainer.models.towers import towers_of
 from trainer.recipes import RECIPES
 
 RANKING = ("bce", "bpr", "sampled-softmax", "in-batch-softmax")
@@ -377,6 +379,30 @@ def test_features_are_numbered_from_1_and_0_stands_for_none():
     np.testing.assert_allclose(users.numbers[:, 0], [0, -1, 0, 1])
     assert items.categories["genres"].tolist() == [[0, 0], [1, 2], [0, 0]]
     assert items.sizes == {"genres": 3}
+
+
+def test_nulls_in_lists_and_the_largest_numbers_are_taken_as_they_come():
+    genres = pa.array([[None, "d"], None, ["w", None, "d"]])
+    items = pa.table({"item_id": [1, 2, 3], "genres": genres, "size": [1e308, -1e308, 1e308]})
+    _, features = side_features(USER_TABLE, items, "all")
+    assert features.categories["genres"].tolist() == [[0, 0], [1, 0], [0, 0], [2, 1]]
+    np.testing.assert_allclose(features.numbers[:, 0], [0, 0.5**0.5, -(2**0.5), 0.5**0.5], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["wide-deep", "two-tower"])
+def test_features_may_have_any_names(name):
+    names = ["index", "bias", "embedding", "features", "numbers", "sum", "vector", "tower", "hidden_1", "id"]
+    names += ["a/b", "a_b", "a b", "a:b", "é", "%", "a", "a_embedding", "a_x_b", "b_x_a", ""]
+    table = pa.table({each: ["x", "y", "x", "y"] for each in names} | {"age": [1, 2, 3, 4]})
+    users, items = side_features(table, table, "all")
+    inputs = ModelInputs(num_user_rows=5, num_item_rows=5, user_features=users, item_features=items)
+    model = build_model(ModelConfig(name=name, hidden_units=(4,)), inputs)
+    assert (towers_of(model) is not None) == (name == "two-tower")
+    assert len({variable.path for variable in model.variables}) == len(model.variables)
+    index = tf.constant([0, 1, 4])
+    # In a graph, where TensorFlow wants names of its own kind.
+    score = tf.function(lambda: model({"user_index": index, "item_index": index}), autograph=False)
+    assert np.isfinite(score()).all()
 
 
 def test_features_are_chosen_by_name_and_unknown_ones_refused():

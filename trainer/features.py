@@ -109,12 +109,13 @@ def _encode(table: pa.Table, names: list[str]) -> Features:
 
 def _encode_lists(column: pa.ListArray) -> tuple[np.ndarray, int]:
     """(int32 [rows + 1, longest list], number of different values + 1)."""
-    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)
     encoded = pc.dictionary_encode(pc.list_flatten(column))
+    known = encoded.indices.is_valid().to_numpy(zero_copy_only=False)  # a list may hold nulls
+    row = pc.list_parent_indices(column).to_numpy()[known].astype(np.int64)
+    lengths = np.bincount(row, minlength=len(column))
     codes = np.zeros((len(column) + 1, max(1, int(lengths.max(initial=0)))), np.int32)
-    row = np.repeat(np.arange(len(column)), lengths)
     within = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    codes[row + 1, within] = encoded.indices.to_numpy(zero_copy_only=False) + 1
+    codes[row + 1, within] = encoded.indices.drop_null().to_numpy() + 1
     return codes, len(encoded.dictionary) + 1
 
 
@@ -124,6 +125,7 @@ def _standardized(column: pa.Array) -> np.ndarray:
     known = np.isfinite(values)
     scaled = np.zeros(len(values) + 1, np.float32)
     if known.any():
-        spread = values[known].std() or 1.0
-        scaled[1:][known] = (values[known] - values[known].mean()) / spread
+        # By the largest first: the squares of 1e200 are infinite.
+        unit = values[known] / (np.abs(values[known]).max() or 1.0)
+        scaled[1:][known] = (unit - unit.mean()) / (unit.std() or 1.0)
     return scaled

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -48,28 +49,43 @@ class MeanEmbedding(Embedding):
         return (input_shape[0], self.output_dim)
 
 
-def lookups(features: Features, index: keras.KerasTensor, *, side: str) -> dict[str, keras.KerasTensor]:
-    """Name -> int32 [batch, values] for each category, and `numbers` -> float [batch, columns] if any."""
-    found = {
-        name: Lookup(array, name=f"{side}_{_plain(name)}")(index)
+class Found(NamedTuple):
+    """Side features of a batch's users or items.
+
+    Attributes:
+        categories: name -> int32 [batch, values].
+        numbers: [batch, columns], or None where there is no such column.
+    """
+
+    categories: dict[str, keras.KerasTensor]
+    numbers: keras.KerasTensor | None
+
+
+def lookups(features: Features, index: keras.KerasTensor, *, side: str) -> Found:
+    """Layers that find the features of the users or items in the batch."""
+    categories = {
+        name: Lookup(array, name=f"lookup_{side}.{plain(name)}")(index)
         for name, array in features.categories.items()
     }
-    if features.number_names:
-        found["numbers"] = Lookup(features.numbers, name=f"{side}_numbers")(index)
-    return found
+    numbers = (
+        Lookup(features.numbers, name=f"lookup_numbers_{side}")(index) if features.number_names else None
+    )
+    return Found(categories, numbers)
 
 
-def embedded(
-    features: Features, found: dict[str, keras.KerasTensor], *, side: str, dim: int, part: str = "embedding"
-) -> list[keras.KerasTensor]:
+def embedded(features: Features, found: Found, *, side: str, dim: int) -> list[keras.KerasTensor]:
     """For each feature [batch, dim] (numbers [batch, columns] as they are)."""
     parts = [
-        MeanEmbedding(size, dim, name=f"{side}_{_plain(name)}_{part}")(found[name])
+        MeanEmbedding(size, dim, name=f"embedding_{side}.{plain(name)}")(found.categories[name])
         for name, size in features.sizes.items()
     ]
-    return parts + ([found["numbers"]] if "numbers" in found else [])
+    return parts if found.numbers is None else [*parts, found.numbers]
 
 
-def _plain(name: str) -> str:
-    """A column's name as part of a layer's: Keras wants no slash in it."""
-    return name.replace("/", "_")
+def plain(name: str) -> str:
+    """A column's name as part of a layer's: other than all others', of the characters that TensorFlow takes.
+
+    >>> plain("age"), plain("a/b"), plain("a b"), plain("a_b"), plain("é")
+    ('age', 'a-2f-b', 'a-20-b', 'a_b', '-e9-')
+    """
+    return re.sub(r"[^A-Za-z0-9_]", lambda found: f"-{ord(found[0]):x}-", name)

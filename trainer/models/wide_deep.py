@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from trainer.config import ModelConfig
 from trainer.layers import Offset
-from trainer.models.features import MeanEmbedding, embedded, lookups
+from trainer.models.features import MeanEmbedding, embedded, lookups, plain
 from trainer.models.inputs import (
     ModelInputs,
     bias,
@@ -56,17 +56,21 @@ def wide_deep(config: ModelConfig, inputs: ModelInputs) -> keras.Model:
     ]
     for side, features, found in (("user", users, of_user), ("item", items, of_item)):
         for name, size in features.sizes.items():
-            layer = MeanEmbedding(size, 1, initializer="zeros", name=f"wide_{side}_{name.replace('/', '_')}")
-            wide.append(layer(found[name]))
-        if "numbers" in found:
-            wide.append(keras.layers.Dense(1, use_bias=False, name=f"wide_{side}_numbers")(found["numbers"]))
+            layer = MeanEmbedding(size, 1, initializer="zeros", name=f"wide_{side}.{plain(name)}")
+            wide.append(layer(found.categories[name]))
+        if found.numbers is not None:
+            wide.append(keras.layers.Dense(1, use_bias=False, name=f"wide_numbers_{side}")(found.numbers))
     for left, left_size in users.sizes.items():
         for right, right_size in items.sizes.items():
             if max(left_size, right_size) > MAX_CROSSED_VALUES:
                 continue
-            name = f"wide_{left}_x_{right}".replace("/", "_")
-            pairs = Cross(right_size, name=f"{name}_pairs")([of_user[left], of_item[right]])
-            wide.append(MeanEmbedding(left_size * right_size, 1, initializer="zeros", name=name)(pairs))
+            name = f"{plain(left)}.x.{plain(right)}"
+            pairs = Cross(right_size, name=f"pairs_{name}")(
+                [of_user.categories[left], of_item.categories[right]]
+            )
+            wide.append(
+                MeanEmbedding(left_size * right_size, 1, initializer="zeros", name=f"wide_{name}")(pairs)
+            )
 
     deep = [
         embedding(config, inputs.num_item_rows, "item_embedding")(indices["item_index"]),
