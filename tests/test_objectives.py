@@ -247,3 +247,8 @@ def test_ratings_are_learned_with_dropout(name):
 def test_in_batch_softmax_needs_towers():
     with pytest.raises(UserError, match=r"needs a model with towers \(mf, two-tower\), got neumf"):
         make("in-batch-softmax", model="neumf")
+
+
+def test_there_must_be_something_to_learn_from():
+    with pytest.raises(UserError, match=r"positive_from must be at most the highest .* rating, 5, got 5.5"):
+        make("bce", positive_from=5.5)

@@ -49,10 +49,11 @@ def make_objective(
         return MeanSquaredError()
     if config.name == "ordinal":
         return Ordinal(grades)
-    if config.positive_from is not None and not (train.rating >= config.positive_from).any():
+    least = config.positive_from
+    if least is not None and not np.any(train.rating >= least):
         raise UserError(
-            f"objective.positive_from={config.positive_from:g} leaves no training row to learn from: the "
-            f"highest rating is {train.rating.max():g}"
+            f"objective.positive_from must be at most the highest training rating, {train.rating.max():g}, "
+            f"got {least:g}"
         )
     seen = Interactions.of(
         [(train.user_index, train.item_index)], num_user_rows=num_user_rows, num_item_rows=num_item_rows
