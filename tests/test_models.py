@@ -127,6 +127,8 @@ def test_towers_rank_as_the_models_scores_do(name, datasets, tmp_path):
     by_towers = run.ranker.scores(users)[:, 1:]
     items = np.arange(1, by_towers.shape[1] + 1, dtype=np.int32)
     pairs = run.scorer(np.repeat(users, len(items)), np.tile(items, len(users))).reshape(by_towers.shape)
+    asked = [(user, item) for user in range(5) for item in range(5)]
+    assert (reeltrain.predict(run, asked)["predicted"] < 1).any()  # no ratings, not clipped to 1 to 5
     # But for one number a user, here the model's mean, for all.
     np.testing.assert_allclose(by_towers - by_towers[:, :1], pairs - pairs[:, :1], atol=1e-5)
 

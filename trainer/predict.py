@@ -23,7 +23,7 @@ def predict(
     *,
     num_test_rows: int = 10,
 ) -> pd.DataFrame:
-    """Predicts ratings, clipped to the rating scale of the training rows.
+    """Predicts ratings, clipped to the rating scale of the training rows; of what ranks, scores as they are.
 
     A run with a ranking objective gives scores instead, which only order a user's items.
 
