@@ -13,7 +13,7 @@ from data_pipeline.prepare import prepare_dataset
 from data_pipeline.ratings import source_of
 from data_pipeline.source import open_source
 from trainer.baselines.popularity import PopularityRanker
-from trainer.config import Config
+from trainer.config import Config, ObjectiveConfig
 from trainer.contenders import Contender, train_interactions
 from trainer.evaluate import evaluate, ranking_logs
 from trainer.model_ranker import PairRanker
@@ -179,6 +179,20 @@ def test_ranking_negatives_ratings_and_users_can_be_left_out(run, result):
     assert some.counts["all"]["users"] == 7
 
 
+def test_more_negatives_than_items_are_all_of_them(run, dataset):
+    all_items = evaluate(run, ks=(10,), num_negatives=len(dataset.items)).test
+    assert evaluate(run, ks=(10,), num_negatives=10**12).test == all_items
+
+
+def test_the_runs_objective_says_what_is_relevant(run):
+    config = dataclasses.replace(run.config, objective=ObjectiveConfig(name="bpr", positive_from=4.0))
+    liked = run_of(run.dataset, run.scorer)
+    liked = dataclasses.replace(liked, config=config)
+    liked.__dict__["scorer"], liked.__dict__["ranker"] = run.scorer, run.ranker
+    asked = evaluate(run, ks=(3,), num_negatives=0, positive_from=4.0)
+    assert evaluate(liked, ks=(3,), num_negatives=0).protocol == asked.protocol
+
+
 def test_other_baselines_stand_beside(run, dataset):
     told = []
     ranker = PopularityRanker.fit(train_interactions(dataset))
@@ -206,6 +220,7 @@ def test_ease_is_left_out_with_its_reason_where_it_is_too_large(run, monkeypatch
     [
         ({"ks": (5, 0)}, "every k must be at least 1, got 5, 0"),
         ({"ks": ()}, "every k must be at least 1, got none"),
+        ({"ks": (10**12,)}, "every k must be at most the number of items, 1.., got 1000000000000"),
         ({"num_negatives": -1}, "the number of negatives must be at least 0, got -1"),
         ({"max_users": 0}, "the number of users must be at least 1, got 0"),
         ({"positive_from": 9.5}, "ranking needs a test row rated 9.5 or higher, got none among"),

@@ -96,6 +96,10 @@ def evaluate(
         raise UserError(f"evaluate needs test rows, got none in {dataset.name}: it was prepared without")
     task = None
     if ranking:
+        if max(ks) > len(dataset.items):
+            raise UserError(
+                f"every k must be at most the number of items, {len(dataset.items):,}, got {max(ks)}"
+            )
         holdout = holdout_of(dataset, "test", positive_from=positive_from)
         if max_users is not None:
             holdout = holdout.sample(max_users, seed=seed)

@@ -65,6 +65,7 @@ def sampled_ranks(
     Raises:
         ValueError: a score is not a number.
     """
+    num_negatives = min(num_negatives, holdout.relevant.num_item_rows - 1)
     parts = []
     step = max(1, CHUNK_CELLS // holdout.relevant.num_item_rows)
     for begin in range(0, len(rows), step):
