@@ -9,12 +9,13 @@ from data_pipeline.columns import Columns
 from data_pipeline.errors import UserError
 from trainer import layers
 from trainer.config import ModelConfig, ObjectiveConfig
+from trainer.gradients import GradientFunction
 from trainer.layers import Dropout
 from trainer.models import build_model
 from trainer.models.inputs import ModelInputs
 from trainer.models.towers import Towers
 from trainer.objectives import make_objective
-from trainer.objectives.objective import BATCH_BITS, BATCH_ITEMS
+from trainer.objectives.objective import BATCH_BITS, BATCH_ITEMS, Objective
 from trainer.objectives.ordinal import with_ordinal_head
 from trainer.random_bits import row_bits
 
@@ -252,3 +253,28 @@ def test_in_batch_softmax_needs_towers():
 def test_there_must_be_something_to_learn_from():
     with pytest.raises(UserError, match=r"positive_from must be at most the highest .* rating, 5, got 5.5"):
         make("bce", positive_from=5.5)
+
+
+class Noting(Objective):
+    """Notes what the gradient function gives an objective."""
+
+    def losses(self, model, batch, bits):
+        self.bits, self.of_batch = bits.numpy(), batch[BATCH_BITS].numpy()
+        columns = {name: batch[name] for name in ("user_index", "item_index")}
+        return model(columns)[:, 0]
+
+
+def test_random_numbers_are_those_of_seed_step_and_row_also_for_the_rows_of_others():
+    model, _, train = make("mse")
+    noting = Noting()
+    gradients = GradientFunction(
+        model, noting, model.trainable_variables, global_batch_size=ROWS, seed=3, loss_scale=None
+    )
+    batch, _ = batch_of(train)
+    part = {name: column if name == BATCH_ITEMS else column[4:8] for name, column in batch.items()}
+    for step in (0, 7):
+        gradients(part, tf.constant(step))
+        rows = np.arange(ROWS, dtype=np.uint32)
+        expected = row_bits(np.uint32([3]), np.uint32([step]), rows)
+        np.testing.assert_array_equal(noting.of_batch, expected)
+        np.testing.assert_array_equal(noting.bits, expected[4:8])

@@ -215,3 +215,30 @@ def test_an_integer_weight_sums_to_what_that_many_copies_of_the_row_sum_to(count
     copies = (np.repeat(rows, counts) / 4 + 1).astype(np.float32)
     assert sum(element["weight"].sum() for element in read) == len(copies)
     assert sum((element["weight"] * element["rating"]).sum() for element in read) == copies.sum()
+
+
+@pytest.mark.parametrize("num_shards", [1, 2, 4])
+def test_batch_items_are_those_of_all_shards_side_by_side(num_shards):
+    order = BatchOrder(num_rows=30, global_batch_size=8, seed=1)
+    blocks = order.blocks(first_step=1, last_step=8, block_steps=3)
+
+    def read(shards):
+        data = superbatches(
+            columns_of(30),
+            order,
+            blocks,
+            block_steps=3,
+            shards=shards,
+            num_shards=num_shards,
+            with_batch_items=True,
+        )
+        return list(data.as_numpy_iterator())
+
+    # One worker's replicas in turn, and workers with a replica each.
+    together = read(range(num_shards))
+    apart = [read(range(shard, shard + 1)) for shard in range(num_shards)]
+    for block in range(len(blocks)):
+        in_turn = together[block * num_shards : (block + 1) * num_shards]
+        whole = np.concatenate([each["item_index"] for each in in_turn], axis=1)
+        for each in (*in_turn, *(worker[block] for worker in apart)):
+            np.testing.assert_array_equal(each["batch_item_index"], whole)
