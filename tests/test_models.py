@@ -341,7 +341,10 @@ def test_a_model_name_is_one_of_the_list_or_a_function():
     ("settings", "told"),
     [
         ({"model.features": "genres,year"}, "the data has the side features age, genres, kind, got 'year'"),
-        ({"objective.name": "bce", "objective.positive_from": 6}, "must be at most the highest training rating, 4.5, got 6"),
+        (
+            {"objective.name": "bce", "objective.positive_from": 6},
+            "must be at most the highest training rating, 4.5, got 6",
+        ),
         (
             {"model.name": "mlp", "objective.name": "in-batch-softmax"},
             r"needs a model with towers \(mf, two-tower\), got mlp",
