@@ -74,7 +74,9 @@ def test_recommendations_are_the_best_of_what_the_user_has_not_rated(result, fra
     predicted = reeltrain.predict(result.run, pairs)["predicted"]
     np.testing.assert_allclose(recommendation.items["score"].clip(1, 5), predicted, rtol=1e-5)
     assert recommendation.items["score"].is_monotonic_decreasing
-    assert reeltrain.recommend(result.run, user, k=3).items.equals(recommendation.items.head(3))
+    # Of fewer rows the scores are rounded otherwise.
+    three = reeltrain.recommend(result.run, user, k=3).items
+    pd.testing.assert_frame_equal(three, recommendation.items.head(3), rtol=1e-5)
 
 
 def test_an_unknown_user_gets_the_best_liked_items(result):
