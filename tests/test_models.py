@@ -12,6 +12,7 @@ import runs
 from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
 from trainer.config import MODEL_NAMES, ModelConfig, make_config
+from trainer.evaluate import ranking_logs
 from trainer.features import no_features, side_features
 from trainer.layers import Dropout, Embedding
 from trainer.models import build_model
@@ -204,6 +205,37 @@ def test_a_ranking_goes_on_exactly_where_it_was_however_its_steps_are_cut(object
     assert runs.largest_difference(weights("stopped"), straight) == 0
     assert runs.largest_difference(weights("blocks", steps_per_loop=3), straight) == 0
     assert runs.largest_difference(weights("parts", accumulation_steps=4), straight) <= 1e-10
+
+
+class Logs(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.values = []
+
+    def on_epoch_end(self, epoch, logs=None):  # noqa: ARG002
+        self.values.append(logs)
+
+
+@pytest.mark.slow
+def test_of_a_ranking_the_epoch_with_the_highest_ndcg_is_best_also_after_a_break(tmp_path):
+    settings = {**FAST, "model.name": "mf", "objective.name": "bce", "data.validation_fraction": 0.3}
+    logs = Logs()
+    # So fast that it is best somewhere in the middle, and again and again not.
+    settings |= {"optimizer.learning_rate": 0.05, "model.embedding_dim": 64}
+    for epochs in (3, 8):
+        reeltrain.train(
+            checkerboard(ranking=True),
+            settings={**settings, "train.epochs": epochs},
+            workdir=tmp_path / "run",
+            callbacks=[logs],
+            quiet=True,
+        )
+    assert all(set(each) == {"loss", "val_ndcg@10", "val_recall@10"} for each in logs.values)
+    values = [each["val_ndcg@10"] for each in logs.values]
+    newest = reeltrain.load_run(tmp_path / "run")
+    best = reeltrain.load_run(tmp_path / "run", best=True)
+    assert best.step * len(values) == newest.step * (1 + int(np.argmax(values)))
+    assert ranking_logs(best.dataset, best.ranker)["ndcg@10"] == max(values) > min(values)
 
 
 def own_model(config, inputs):
