@@ -14,7 +14,7 @@ data_argument = click.argument("data", required=False)
 workdir_argument = click.argument("workdir", required=False, type=AS_PATH)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 best_option = click.option(
-    "--best", is_flag=True, help="Take the checkpoint with the lowest validation loss, not the newest."
+    "--best", is_flag=True, help="Take the checkpoint that is best on validation, not the newest."
 )
 settings_option = click.option(
     "--set", "settings", multiple=True, metavar="PART.KEY=VALUE", help="Change a setting; may be repeated."

@@ -120,7 +120,7 @@ class Checkpoints:
 
 
 def best_folder(checkpoints: Path) -> Path:
-    """Where the checkpoint with the lowest validation loss is."""
+    """Where the checkpoint that is best on validation is."""
     return checkpoints / "best"
 
 

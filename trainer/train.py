@@ -51,7 +51,7 @@ class TrainResult:
         run: the trained model with its data, for `evaluate`, `predict` and `recommend`.
         step: trained steps since the run began.
         replicas, workers: over how many devices and processes.
-        train_loss: mean squared error of the last epoch.
+        train_loss: mean of the objective over the last epoch.
         test: on the test split, `rmse` and `mae` of predictions clipped to the rating scale, or `ndcg@10` and
             `recall@10` for a ranking objective; empty if stopped by a signal.
         examples_per_sec: of this call's training; None if it was too short to be timed.
