@@ -11,13 +11,19 @@ import reeltrain
 import runs
 from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
+from trainer.build import model_for, scorer_for
 from trainer.config import MODEL_NAMES, ModelConfig, make_config
 from trainer.evaluate import ranking_logs
 from trainer.features import no_features, side_features
+from trainer.holdout import holdout_of
 from trainer.layers import Dropout, Embedding
+from trainer.model_ranker import model_ranker
 from trainer.models import build_model
+from trainer.models.features import MeanEmbedding
 from trainer.models.inputs import ModelInputs
 from trainer.models.towers import towers_of
+from trainer.models.wide_deep import Cross
+from trainer.monitor import Monitor
 from trainer.recipes import RECIPES
 
 RANKING = ("bce", "bpr", "sampled-softmax", "in-batch-softmax")
@@ -238,6 +244,18 @@ def test_of_a_ranking_the_epoch_with_the_highest_ndcg_is_best_also_after_a_break
     assert ranking_logs(best.dataset, best.ranker)["ndcg@10"] == max(values) > min(values)
 
 
+def test_a_ranking_is_watched_by_what_it_learns_from(datasets):
+    dataset = datasets[False]
+    settings = ["model.name=mf", "objective.name=bce", "objective.positive_from=4"]
+    config = make_config("article", RECIPES, settings)
+    model = model_for(config, dataset)
+    liked = holdout_of(dataset, "test", positive_from=4)
+    ranker = model_ranker(model, scorer_for(model, dataset))
+    expected = ranking_logs(dataset, ranker, "test", holdout=liked)
+    assert Monitor(config, dataset, model).test() == expected
+    assert expected != ranking_logs(dataset, ranker, "test")
+
+
 def own_model(config, inputs):
     """A model of a user's own: other names, a Keras embedding, a regularizer."""
     user = keras.Input((), dtype="int32", name="user_index")
@@ -424,6 +442,26 @@ def test_nulls_in_lists_and_the_largest_numbers_are_taken_as_they_come():
     _, features = side_features(USER_TABLE, items, "all")
     assert features.categories["genres"].tolist() == [[0, 0], [1, 0], [0, 0], [2, 1]]
     np.testing.assert_allclose(features.numbers[:, 0], [0, 0.5**0.5, -(2**0.5), 0.5**0.5], rtol=1e-6)
+
+
+def test_an_embedding_of_a_list_is_the_mean_of_the_values_that_there_are():
+    layer = MeanEmbedding(4, 2)
+    table = np.array(layer.embeddings.value)
+    found = layer(tf.constant([[1, 3], [2, 0], [0, 0]]))
+    np.testing.assert_allclose(found, [(table[1] + table[3]) / 2, table[2], [0, 0]], rtol=1e-6)
+
+
+def test_crossed_are_all_pairs_of_values_each_with_a_number_of_its_own():
+    pairs = Cross(5)([tf.constant([[1, 2], [3, 0]]), tf.constant([[4, 1], [4, 0]])])
+    assert pairs.numpy().tolist() == [[9, 6, 14, 11], [19, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("name", ["mlp", "neumf", "wide-deep", "two-tower"])
+def test_every_layer_of_dropout_has_a_number_of_its_own(name):
+    config = ModelConfig(name=name, hidden_units=(8, 4), dropout=0.5)
+    model = build_model(config, ModelInputs(num_user_rows=4, num_item_rows=3))
+    numbers = [layer.number for layer in model._flatten_layers() if isinstance(layer, Dropout)]
+    assert len(numbers) == len(set(numbers)) == (4 if name == "two-tower" else 2)
 
 
 @pytest.mark.parametrize("name", ["wide-deep", "two-tower"])
