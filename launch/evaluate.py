@@ -41,7 +41,7 @@ class _Lengths(click.ParamType):
 
 @click.command()
 @workdir_argument
-@click.option("-k", "ks", type=_Lengths(), default="5,10,20", show_default=True, help="Lengths of the lists.")
+@click.option("-k", "ks", type=_Lengths(), help="Lengths of the lists.  [default: 5,10,20]")
 @click.option(
     "--negatives",
     type=click.IntRange(min=0),
@@ -73,7 +73,7 @@ class _Lengths(click.ParamType):
 @json_option
 def evaluate(
     workdir: Path | None,
-    ks: tuple[int, ...],
+    ks: tuple[int, ...] | None,
     negatives: int,
     positive_from: float | None,
     max_users: int | None,
@@ -110,7 +110,7 @@ def evaluate(
             "baselines_sd": {name: metrics for name, metrics in spread.sd.items() if name != "model"},
             "protocol": spread.evaluations[0].protocol,
         }
-        print_result(fields, spread_table(spread, ks=sorted(set(ks))), as_json)
+        print_result(fields, spread_table(spread), as_json)
         return
     result = with_trained_baseline(load_run(workdir, best=best), wanted=trained, say=_say, **how)
     fields = {
@@ -121,11 +121,12 @@ def evaluate(
         "counts": result.counts,
         "protocol": result.protocol,
     }
-    print_result(fields, table(result, ks=sorted(set(ks))), as_json)
+    print_result(fields, table(result), as_json)
 
 
-def table(result: Evaluation, *, ks: Sequence[int]) -> str:
+def table(result: Evaluation) -> str:
     """What a person reads: the model beside the baselines, metric by metric; then the slices."""
+    ks = result.ks
     rows = {"model": result.test, **result.baselines}
     lines = [*result.protocol.splitlines(), "", *_block("ratings", rows, ["rmse", "mae"])]
     for k in ks:
@@ -142,8 +143,9 @@ def table(result: Evaluation, *, ks: Sequence[int]) -> str:
     return "\n".join(lines).rstrip()
 
 
-def spread_table(spread: Spread, *, ks: Sequence[int]) -> str:
+def spread_table(spread: Spread) -> str:
     """The same over seeds: mean +- standard deviation, metric by metric."""
+    ks = spread.evaluations[0].ks
     seeds = f"seeds {spread.seeds[0]} to {spread.seeds[-1]} of training, the split stays; mean +- sd (n - 1)"
     lines = [*spread.evaluations[0].protocol.splitlines(), seeds, ""]
     k = ks[len(ks) // 2]

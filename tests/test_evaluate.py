@@ -283,3 +283,15 @@ def test_movielens_gives_the_published_order(ml_100k, tmp_path):
     assert result.baselines["ease"]["ndcg@10"] == pytest.approx(0.48, abs=0.01)
     assert result.test["ndcg@10"] < 0.03
     assert result.test["sampled/hr@10"] == pytest.approx(10 / 101, abs=0.01)
+
+
+def test_the_usual_lists_are_those_for_which_there_are_items(tmp_path):
+    few = prepare_dataset(
+        source_of(generate_ratings(num_users=30, num_items=12, num_ratings=200, seed=1)),
+        DataConfig(),
+        tmp_path / "few",
+    )
+    result = evaluate(run_of(few, lambda user, item: (user * item % 7).astype(float)), num_negatives=0)
+    assert result.ks == [5, 10]
+    with pytest.raises(UserError, match="every k must be at most the number of items, 11, got 13"):
+        evaluate(run_of(few, lambda _user, item: item * 1.0), ks=(13,))

@@ -256,6 +256,14 @@ def test_a_ranking_is_watched_by_what_it_learns_from(datasets):
     assert expected != ranking_logs(dataset, ranker, "test")
 
 
+def test_towers_are_those_of_a_model_that_is_their_inner_product_and_nothing_else():
+    model = build_model(ModelConfig(name="two-tower", hidden_units=()), ModelInputs(4, 3))
+    assert towers_of(model) is not None
+    bent = keras.Model(model.input, keras.layers.Dense(1)(keras.ops.sin(model.output)))
+    assert towers_of(bent) is None
+    assert towers_of(build_model(ModelConfig(name="neumf"), ModelInputs(4, 3))) is None
+
+
 def own_model(config, inputs):
     """A model of a user's own: other names, a Keras embedding, a regularizer."""
     user = keras.Input((), dtype="int32", name="user_index")

@@ -122,4 +122,8 @@ def test_log_expected_is_the_log_of_how_often_an_item_is_drawn():
 def test_a_user_who_has_rated_every_item_is_refused_by_name_of_the_rule():
     seen = seen_of([(2, item) for item in range(1, 11)], users=4, items=10)
     with pytest.raises(UserError, match=r"1 of 4 users have rated all 10 of them"):
-        Negatives(seen, "uniform", counts_of(seen))
+        Negatives(seen, "uniform", counts_of(seen)).require_unseen()
+    # Whoever draws what was rated, too, gives it no weight.
+    popular = Negatives(seen, "popularity", counts_of(seen))
+    popular.require_unseen()
+    assert not popular.draw(tf.fill([3], 2), bits_of(3), 5)[1].numpy().any()

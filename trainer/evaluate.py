@@ -49,6 +49,7 @@ class Evaluation:
         baselines: name -> the same keys.
         slices: of `trainer.slices` but for `all`: name -> who, `model` or a baseline -> the same keys.
         counts: slice -> `rows` that ratings and `users` that rankings were judged by.
+        ks: lengths of the lists, ascending.
         protocol: lines: split, rows, clipping; candidates, ties, duplicates, negatives; what was left out.
     """
 
@@ -56,13 +57,14 @@ class Evaluation:
     baselines: dict[str, Metrics]
     slices: dict[str, dict[str, Metrics]]
     counts: dict[str, dict[str, int]]
+    ks: list[int]
     protocol: str
 
 
 def evaluate(
     run: Run | str | Path,
     *,
-    ks: Sequence[int] = KS,
+    ks: Sequence[int] | None = None,
     num_negatives: int = NUM_NEGATIVES,
     ranking: bool = True,
     positive_from: float | None = None,
@@ -74,7 +76,7 @@ def evaluate(
     """Evaluates a trained run (or its workdir) on the test split, which nothing was chosen on.
 
     Args:
-        ks: lengths of the lists of recommended items.
+        ks: lengths of the lists of recommended items; None: those of `KS` for which there are items enough.
         num_negatives: of the sampled protocol; 0 leaves it out.
         ranking: whether rankings are judged, which takes the scores of all items for all users.
         positive_from: the lowest rating that makes a test item relevant; None: what the run's objective
@@ -87,19 +89,17 @@ def evaluate(
     Raises:
         UserError: a value out of range, no test row, or no relevant one.
     """
-    ks = _checked(ks, num_negatives, max_users)
     run = load_run(run)
     dataset = run.dataset
+    ks = _checked(ks, num_negatives, max_users, num_items=len(dataset.items))
     if positive_from is None:
         positive_from = run.config.objective.positive_from
     if not dataset.num_rows("test"):
         raise UserError(f"evaluate needs test rows, got none in {dataset.name}: it was prepared without")
+    if not ranking and run.config.objective.is_ranking:
+        raise UserError(f"objective.name={run.config.objective.name} gives no ratings: nothing but rankings")
     task = None
     if ranking:
-        if max(ks) > len(dataset.items):
-            raise UserError(
-                f"every k must be at most the number of items, {len(dataset.items):,}, got {max(ks)}"
-            )
         holdout = holdout_of(dataset, "test", positive_from=positive_from)
         if max_users is not None:
             holdout = holdout.sample(max_users, seed=seed)
@@ -123,6 +123,7 @@ def evaluate(
             for part in SLICES[1:]
         },
         counts=_counts(dataset, task),
+        ks=ks,
         protocol="\n".join(lines),
     )
 
@@ -170,10 +171,16 @@ def ranking_logs(
     return {name: float(metrics[name].mean()) for name in (f"ndcg@{k}", f"recall@{k}")}
 
 
-def _checked(ks: Sequence[int], num_negatives: int, max_users: int | None) -> list[int]:
+def _checked(
+    ks: Sequence[int] | None, num_negatives: int, max_users: int | None, *, num_items: int
+) -> list[int]:
     """The ks, ascending and once each."""
+    if ks is None:
+        ks = [k for k in KS if k <= num_items] or [num_items]
     if not ks or min(ks) < 1:
         raise UserError(f"every k must be at least 1, got {', '.join(map(str, ks)) or 'none'}")
+    if max(ks) > num_items:
+        raise UserError(f"every k must be at most the number of items, {num_items:,}, got {max(ks)}")
     if num_negatives < 0:
         raise UserError(f"the number of negatives must be at least 0, got {num_negatives}")
     if max_users is not None and max_users < 1:

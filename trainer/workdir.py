@@ -18,6 +18,7 @@ from trainer.config import Config, config_from_json
 RUNS = Path("runs")
 # A finished run may be continued or watched otherwise under these; everything else makes it another run.
 CHANGEABLE = (
+    "train.precision",  # what is in force is compared, which `auto` may not name
     "train.epochs",
     "train.max_steps",
     "train.replicas",

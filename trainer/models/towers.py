@@ -21,8 +21,15 @@ class Towers:
 
 
 def towers_of(model: keras.Model) -> Towers | None:
-    """The towers of a model that has layers named `user_tower` and `item_tower`, as `mf` has; else None."""
+    """The towers of a model that is nothing but them and their inner product, as `mf` is; else None.
+
+    They are layers named `user_tower` and `item_tower`. What may come behind keeps the order of scores.
+    """
     layers = {layer.name: layer for layer in model.layers}
-    if USER_TOWER not in layers or ITEM_TOWER not in layers:
+    others = [layer for name, layer in layers.items() if name not in (USER_TOWER, ITEM_TOWER)]
+    kinds = [type(layer).__name__ for layer in others]
+    if len(layers) - len(others) < 2 or kinds.count("InnerProduct") != 1:
+        return None
+    if not set(kinds) <= {"InputLayer", "InnerProduct", "Offset", "OrdinalHead"}:
         return None
     return Towers(layers[USER_TOWER], layers[ITEM_TOWER])

@@ -62,4 +62,5 @@ def make_objective(
     negatives = Negatives(seen, config.sampler, counts)
     if config.name == "in-batch-softmax":
         return InBatchSoftmax(model, negatives, positive_from=config.positive_from)
+    negatives.require_unseen()
     return _SAMPLED[config.name](negatives, config.negatives, positive_from=config.positive_from)

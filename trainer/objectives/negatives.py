@@ -28,20 +28,15 @@ class Negatives:
         seen: each user's training items.
         sampler: `uniform` or `popularity`.
         item_counts: training rows of each item, [num_item_rows]; for `popularity`.
-
-    Raises:
-        UserError: a user has rated every item.
     """
 
     def __init__(self, seen: Interactions, sampler: str, item_counts: np.ndarray) -> None:
         num_items = seen.num_item_rows - 1
-        full = np.flatnonzero(seen.counts >= num_items)
-        if len(full):
-            raise UserError(
-                f"a ranking objective draws items that a user has not rated, but {len(full)} of "
-                f"{len(seen.counts) - 1:,} users have rated all {num_items:,} of them"
-            )
         assert len(seen.items) < 2**31
+        # A cell's number is an int32.
+        assert _BIT_CELLS <= 2**31
+        self._num_users = len(seen.counts) - 1
+        self._num_full = int(np.sum(seen.counts >= num_items))
         self._sampler = sampler
         self._num_items = num_items
         self._offsets = tf.Variable(seen.offsets.astype(np.int32), trainable=False, name="seen_offsets")
@@ -58,6 +53,14 @@ class Negatives:
         self._log_shares = tf.Variable(
             np.log(np.maximum(counts, 1) / max(1, self._total)), trainable=False, name="item_log_shares"
         )
+
+    def require_unseen(self) -> None:
+        """Raises UserError where `uniform` would have nothing to draw: a user has rated every item."""
+        if self._sampler == "uniform" and self._num_full:
+            raise UserError(
+                f"objective.sampler=uniform draws items that a user has not rated, but {self._num_full} of "
+                f"{self._num_users:,} users have rated all {self._num_items:,} of them"
+            )
 
     def draw(self, user_index: tf.Tensor, bits: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
         """(items int32 [rows, count], whether each counts, bool [rows, count]).
