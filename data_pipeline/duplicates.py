@@ -9,6 +9,7 @@ import numpy as np
 
 from data_pipeline.errors import UserError
 from data_pipeline.labels import DROPPED, UNDECIDED
+from data_pipeline.repeated import repeated_pairs
 from data_pipeline.staging import Staging, in_threads
 
 
@@ -50,15 +51,16 @@ def drop_duplicates(
     """
     names = ["row", "user", "item", "rating"] + (["timestamp"] if "timestamp" in staging.names else [])
     found: list[Distinct] = []
+    pairs = repeated_pairs(staging)
+    if not len(pairs):
+        return Distinct()
 
     def search(group: tuple[int, int]) -> None:
-        columns = _repeated(staging, group, names)
+        columns = _repeated(staging, group, names, pairs)
         if columns is not None:
             found.append(_keep_one(columns, labels, rule, staging, num_train))
 
     in_threads(search, staging.user_groups())
-    if not found:
-        return Distinct()
     rows = np.concatenate([each.mean_rows for each in found])
     order = np.argsort(rows)
     return Distinct(
@@ -68,21 +70,17 @@ def drop_duplicates(
     )
 
 
-def _repeated(staging: Staging, group: tuple[int, int], names: list[str]) -> dict[str, np.ndarray] | None:
-    """The rows of a group of users whose pair repeats, ordered by pair, then from first to last."""
-    columns = staging.rows_of_users(group, ["user", "item"])
-    cells: int = (group[1] - group[0]) * len(staging.items)
-    # Half as many bytes are sorted in half the time.
-    kind = np.uint32 if cells < 2**32 else np.uint64
-    pair: np.ndarray = (columns.pop("user") - group[0]).astype(kind)
-    np.multiply(pair, kind(len(staging.items)), out=pair)
-    np.add(pair, columns.pop("item").astype(kind), out=pair)
-    ordered = np.sort(pair)
-    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    if not len(repeated):
+def _repeated(
+    staging: Staging, group: tuple[int, int], names: list[str], pairs: np.ndarray
+) -> dict[str, np.ndarray] | None:
+    """The rows of a group of users that have one of the pairs, ordered by pair, then from first to last."""
+    num_items = len(staging.items)
+    begin, end = np.searchsorted(pairs, np.array(group, np.uint64) * np.uint64(num_items))
+    if begin == end:
         return None
-    del ordered
-    rows = _rows_in(repeated, pair)
+    columns = staging.rows_of_users(group, ["user", "item"])
+    pair = columns["user"].astype(np.uint64) * np.uint64(num_items) + columns["item"].astype(np.uint64)
+    rows = _rows_in(pairs[begin:end], pair)
     pair = pair[rows]
     columns = {name: column[rows] for name, column in staging.rows_of_users(group, names).items()}
     keys = [columns["row"], pair]

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,10 @@ DTYPES: dict[str, np.dtype] = {
     "timestamp": np.dtype(np.int64),
     "weight": np.dtype(np.float32),
 }
-# Rows gathered in one piece of the files, and worked on at once: few megabytes.
+# Rows gathered in one piece of the files.
 RUN_ROWS = 1 << 20
+# Rows worked on at once: what is made of them stays in a core's cache and in memory that the process has.
+CHUNK_ROWS = 1 << 18
 # By the upper bits of a row's key. A range of buckets is a range of rows in every run.
 NUM_BUCKETS = 256
 # Rows of a group of users, all columns of which are in memory at once, in every thread.
@@ -61,7 +64,6 @@ class Staging:
         self._ordered = np.empty(RUN_ROWS, np.int64)
         self._num_waiting = 0
         self._bounds: list[np.ndarray] = []  # of each run: where its buckets begin in the files, and the end
-        self._user_counts: np.ndarray | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -106,24 +108,35 @@ class Staging:
 
     def chunks(self, names: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
         """All rows, so many at a time that memory does not matter, in the order in which they lie."""
-        for first in range(0, self.num_rows, RUN_ROWS):
-            yield self._read(names, first, min(first + RUN_ROWS, self.num_rows))
+        for first in range(0, self.num_rows, CHUNK_ROWS):
+            yield self._read(names, first, min(first + CHUNK_ROWS, self.num_rows))
 
     def each_chunk(self, names: Sequence[str], function: Callable[[dict[str, np.ndarray]], None]) -> None:
         """Calls the function with all chunks, from several threads."""
-        starts = range(0, self.num_rows, RUN_ROWS)
+        starts = range(0, self.num_rows, CHUNK_ROWS)
         in_threads(
-            lambda first: function(self._read(names, first, min(first + RUN_ROWS, self.num_rows))), starts
+            lambda first: function(self._read(names, first, min(first + CHUNK_ROWS, self.num_rows))), starts
         )
 
-    def user_groups(self) -> list[tuple[int, int]]:
-        """Ranges of users' codes whose rows fit into memory; one user's are never in two."""
-        if self._user_counts is None:
-            self._user_counts = np.zeros(len(self.users), np.int64)
-            for chunk in self.chunks(["user"]):
-                self._user_counts += np.bincount(chunk["user"], minlength=len(self.users))
-        size = max(MIN_GROUP_ROWS, -(-self.num_rows // MAX_GROUPS))
-        ends = np.cumsum(self._user_counts)
+    @cached_property
+    def user_counts(self) -> np.ndarray:
+        """How many rows each user has, by code."""
+        counts = np.zeros(len(self.users), np.int64)
+        for chunk in self.chunks(["user"]):
+            counts += np.bincount(chunk["user"], minlength=len(counts))
+        return counts
+
+    def user_groups(
+        self, *, min_rows: int | None = None, max_groups: int = MAX_GROUPS
+    ) -> list[tuple[int, int]]:
+        """Ranges of users' codes whose rows fit into memory; one user's are never in two.
+
+        Args:
+            min_rows: of most groups.
+            max_groups: there may be twice as many, and one more.
+        """
+        size = max(min_rows or MIN_GROUP_ROWS, -(-self.num_rows // max_groups))
+        ends = np.cumsum(self.user_counts)
         groups, first = [], 0
         while first < len(ends):
             before = ends[first - 1] if first else 0
@@ -137,8 +150,8 @@ class Staging:
         if group == (0, len(self.users)):
             return self._read(names, 0, self.num_rows)
         parts = []
-        for first in range(0, self.num_rows, RUN_ROWS):
-            last = min(first + RUN_ROWS, self.num_rows)
+        for first in range(0, self.num_rows, CHUNK_ROWS):
+            last = min(first + CHUNK_ROWS, self.num_rows)
             user = self._read(["user"], first, last)["user"]
             inside = np.flatnonzero((user >= group[0]) & (user < group[1]))
             others = self._read([name for name in names if name != "user"], first, last)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from data_pipeline import repeated
 from data_pipeline import staging as staging_module
 from data_pipeline.config import DataConfig
 from data_pipeline.labels import DROPPED, SPLITS
@@ -41,20 +43,19 @@ def select(
     **arguments,
 ) -> Selection:
     """What `select_rows` says of the frame's rows, staged in small pieces and in groups of few users."""
-    kept = staging_module.RUN_ROWS, staging_module.MIN_GROUP_ROWS
-    staging_module.RUN_ROWS, staging_module.MIN_GROUP_ROWS = 16, group_rows
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            staging = Staging(Path(folder), seed=config.split_seed)
-            try:
-                for batch in batches_of(frame, list(sizes)):
-                    staging.append(batch)
-                staging.finish()
-                return select_rows(staging, config, **arguments)
-            finally:
-                staging.close()
-    finally:
-        staging_module.RUN_ROWS, staging_module.MIN_GROUP_ROWS = kept
+    with (
+        patch.multiple(staging_module, RUN_ROWS=16, CHUNK_ROWS=6, MIN_GROUP_ROWS=group_rows),
+        patch.object(repeated, "MIN_ROWS", 4),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        staging = Staging(Path(folder), seed=config.split_seed)
+        try:
+            for batch in batches_of(frame, list(sizes)):
+                staging.append(batch)
+            staging.finish()
+            return select_rows(staging, config, **arguments)
+        finally:
+            staging.close()
 
 
 def parts_of(frame: pd.DataFrame, config: DataConfig, **arguments) -> dict[str, list[int]]:

@@ -99,6 +99,7 @@ def test_the_order_is_a_random_one():
 
 def test_neither_batches_nor_threads_change_a_byte(tiny_ratings, prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(staging, "RUN_ROWS", 50)
+    monkeypatch.setattr(staging, "CHUNK_ROWS", 30)
     monkeypatch.setattr(staging, "MIN_GROUP_ROWS", 100)
     monkeypatch.setattr(writing, "BUCKET_GROUP_ROWS", 70)
     monkeypatch.setattr(writing, "NUM_THREADS", 1)
