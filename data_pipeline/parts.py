@@ -66,7 +66,7 @@ def good_rows(
 
 def parsed(tasks: Iterable[Callable[[], Part]]) -> Iterator[Part]:
     """Does the tasks in threads, a few ahead of what was asked for, so that memory stays bounded."""
-    return in_order(tasks, _threads(os.getpid()), ahead=_NUM_THREADS)
+    return in_order(tasks, _threads(os.getpid()), ahead=_NUM_THREADS + 2)
 
 
 @cache
