@@ -5,7 +5,7 @@ Nothing of reeltrain. Prints test RMSE and MAE, as predicted and clipped to [1, 
 Like its reader it sets no seed. `--seed` sets one with `keras.utils.set_random_seed`, and that has a side
 effect with Keras 3.15 on TensorFlow 2.21: `fit(shuffle=True)` then draws the same row order in every epoch,
 since each epoch's iterator starts the seeded shuffle anew. What that costs is in
-results/quality_ml100k_2026-11-23.md.
+results/quality_ml100k_2026-11-24.md.
 """
 
 import argparse
