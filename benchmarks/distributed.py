@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from harness.arguments import PROJECT, count, make_parser
+from harness.arguments import PROJECT, make_parser
 from harness.machine import describe, machine_facts
 from harness.programs import end_cleanly_on_sigterm
 
@@ -37,8 +37,7 @@ TARGETS = {"two workers": 0.8, "two logical CPUs": 0.9}
 
 
 def main() -> None:
-    parser = make_parser(__doc__)
-    parser.add_argument("--rounds", type=count, default=5)
+    parser = make_parser(__doc__, rounds=5)
     args = parser.parse_args()
     end_cleanly_on_sigterm()
     facts = machine_facts()

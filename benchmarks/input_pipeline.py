@@ -40,10 +40,9 @@ TARGET_MEMORY, TARGET_DISK, TARGET_RATIO = 60e6, 20e6, 100.0
 
 
 def main() -> None:
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, rounds=3)
     parser.add_argument("--rows", type=count, help="from memory  [default: 20 million]")
     parser.add_argument("--disk-rows", type=count, help="from the disk  [default: 160 million]")
-    parser.add_argument("--rounds", type=count, default=3, help="of every way  [default: 3]")
     parser.add_argument("--folder", type=Path, help="on the disk to measure  [default: a temporary one]")
     args = parser.parse_args()
     end_cleanly_on_sigterm()

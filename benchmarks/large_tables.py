@@ -11,7 +11,7 @@ import statistics
 import sys
 from typing import Any
 
-from harness.arguments import count, make_parser
+from harness.arguments import make_parser
 from harness.children import free_memory_mib, run_contender
 from harness.machine import describe, machine_facts
 from harness.programs import end_cleanly_on_sigterm
@@ -28,8 +28,7 @@ QUICK_CASES = [(10_000, "auto"), (100_000, "auto"), (100_000, "keras")]
 
 
 def main() -> None:
-    parser = make_parser(__doc__)
-    parser.add_argument("--rounds", type=count, default=3)
+    parser = make_parser(__doc__, rounds=3)
     args = parser.parse_args()
     end_cleanly_on_sigterm()
     facts = machine_facts()

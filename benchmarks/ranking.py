@@ -13,7 +13,7 @@ import statistics
 import sys
 from typing import Any
 
-from harness.arguments import count, make_parser
+from harness.arguments import make_parser
 from harness.children import run_contender
 from harness.machine import describe, machine_facts
 from harness.programs import end_cleanly_on_sigterm
@@ -27,8 +27,7 @@ TARGET_SECS = 2.0  # MovieLens-1M
 
 
 def main() -> None:
-    parser = make_parser(__doc__)
-    parser.add_argument("--rounds", type=count, default=3)
+    parser = make_parser(__doc__, rounds=3)
     args = parser.parse_args()
     end_cleanly_on_sigterm()
     facts = machine_facts()
@@ -42,8 +41,7 @@ def main() -> None:
                 part = LOOP_USERS if way == "loop" else job["users"]
                 result = run_contender("ranking", {**job, "way": way, "part": part})
                 if "error" in result:
-                    print(f"{size}, {way}: {result['error']}", file=sys.stderr)
-                    sys.exit(1)
+                    sys.exit(f"ranking.py: {size}, {way} failed: {result['error']}")
                 results.setdefault((size, way), []).append(result)
                 print(f"round {number + 1}: {size}, {way}: done", file=sys.stderr, flush=True)
     figures = {

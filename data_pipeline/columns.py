@@ -154,7 +154,7 @@ class Columns:
             Segment({n: s.arrays[n] for n in names}, {n: o for n, o in s.offsets.items() if n in names})
             for s in self.segments
         ]
-        return Columns(segments, file=self._file)
+        return Columns(segments, file=self._file, num_indices=self._num_indices)
 
     def read(self, name: str, first: int, out: np.ndarray) -> None:
         """Fills `out` with a column's rows [first, first + len(out)).

@@ -75,8 +75,8 @@ class DataConfig:
 
 
 _LOWEST = {"data.folds": 2}  # of the other whole numbers it is 0
-# NumPy's seeds have 32 bits; rows are counted in signed 32 bits.
-_SEED_LIMIT, _COUNT_LIMIT = 2**32, 2**31
+# NumPy's seeds have 32 bits; rows, and TensorFlow's steps and sizes, are counted in signed 32 bits.
+SEED_LIMIT, COUNT_LIMIT = 2**32, 2**31
 
 
 def _check_value(key: str, value: Any, wanted: Any) -> None:
@@ -88,7 +88,7 @@ def _check_value(key: str, value: Any, wanted: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float) if wanted is float else wanted):
         raise UserError(f"{key} must be {wanted.__name__}, got {shown(value)}")
     if wanted is int:
-        lowest, limit = _LOWEST.get(key, 0), _SEED_LIMIT if key.endswith("seed") else _COUNT_LIMIT
+        lowest, limit = _LOWEST.get(key, 0), SEED_LIMIT if key.endswith("seed") else COUNT_LIMIT
         if value < lowest:
             raise UserError(f"{key} must be at least {lowest}, got {value}")
         if value >= limit:

@@ -112,3 +112,15 @@ def test_a_file_without_a_column_is_an_error_that_names_what_there_is(tmp_path):
         UserError, match="must have the columns item_index, rating, user_index, got user_id, "
     ):
         Columns.open(tmp_path / "train.arrow")
+
+
+@pytest.mark.parametrize("segment_rows", [20, 7])
+def test_an_index_out_of_range_is_refused_also_of_some_of_the_columns(tmp_path, segment_rows):
+    table = table_of(20, with_weight=False)
+    write(tmp_path / "train.arrow", table, segment_rows)
+    most = max(table["item_index"].to_pylist())
+    known = {"user_index": 99, "item_index": most}
+    columns = Columns.open(tmp_path / "train.arrow", num_indices=known)
+    for some in (columns, columns.only("item_index")):
+        with pytest.raises(UserError, match=f"item_index must be within 0 and {most - 1}, got {most}"):
+            _ = some.item_index

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from data_pipeline.config import DataConfig
+from data_pipeline.config import COUNT_LIMIT, SEED_LIMIT, DataConfig
 from data_pipeline.errors import UserError
 
 # From so many rows on, `model.tables=auto` trains a table sparsely (measured, docs/LOG.md 2026-11-24).
@@ -188,8 +188,6 @@ _LOWEST: dict[str, float] = {
     "train.log_every_steps": 1,
 }
 _OWN_MODEL = re.compile(r"[\w.]+:[\w.<>]+")
-# NumPy's seeds have 32 bits; TensorFlow counts steps and sizes in signed 32 bits.
-_SEED_LIMIT, _COUNT_LIMIT = 2**32, 2**31
 
 
 def make_config(
@@ -279,7 +277,7 @@ def _check_range(key: str, value: Any) -> None:
         raise UserError(f"{key} must be a positive number, got {value}")
     if key in _SHARES and not 0 <= value < 1:
         raise UserError(f"{key} must be at least 0 and below 1, got {value}")
-    limit = _SEED_LIMIT if key.endswith("seed") else _COUNT_LIMIT
+    limit = SEED_LIMIT if key.endswith("seed") else COUNT_LIMIT
     for number in value if isinstance(value, tuple) else (value,):
         if key in _LOWEST and not number >= _LOWEST[key]:  # NaN, too
             raise UserError(f"{key} must be at least {_LOWEST[key]}, got {number}")

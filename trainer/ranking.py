@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from data_pipeline.threads import num_cores
 from trainer.interactions import Interactions
 from trainer.random_bits import mix, row_bits
 
@@ -117,7 +117,7 @@ def best_items(
     step = max(1, CHUNK_CELLS // num_item_rows)
     parts = [slice(begin, begin + step) for begin in range(0, num_users, step)]
     # NumPy lets other threads go on while it selects.
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+    with ThreadPoolExecutor(num_cores()) as threads:
         best = threads.map(lambda part: _select(scores_UI[part], user_index[part], k, seed), parts)
         return np.concatenate([np.zeros((0, k), np.int32), *best])
 

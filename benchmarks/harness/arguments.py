@@ -10,8 +10,12 @@ PROJECT = Path(__file__).resolve().parents[2]
 DEFAULT_DATA = PROJECT.parent / "shared" / "data" / "ml-100k"
 
 
-def make_parser(doc: str) -> argparse.ArgumentParser:
-    """A parser with DATA, `--quick` and `--json`; `doc` is the script's docstring."""
+def make_parser(doc: str, *, rounds: int | None = None) -> argparse.ArgumentParser:
+    """A parser with DATA, `--quick` and `--json`; `doc` is the script's docstring.
+
+    Args:
+        rounds: by default, of a script that takes `--rounds`.
+    """
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument(
         "data",
@@ -22,6 +26,8 @@ def make_parser(doc: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--quick", action="store_true", help="a small size that ends within a minute")
     parser.add_argument("--json", action="store_true", help="also print one JSON object, on the last line")
+    if rounds is not None:
+        parser.add_argument("--rounds", type=count, default=rounds, help=f"of every way  [default: {rounds}]")
     return parser
 
 

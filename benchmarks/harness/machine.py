@@ -7,13 +7,15 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from data_pipeline.threads import num_cores
+
 PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "pandas", "scikit-learn")
 
 
 def machine_facts() -> dict[str, str | int | float]:
     """Cores that this process may use, processor, system, versions, and the load of the last minute."""
     facts: dict[str, str | int | float] = {
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
+        "cores": num_cores(),
         "processor": _processor(),
         "system": f"{platform.system()} {platform.machine()}",
         "load_before": round(os.getloadavg()[0], 2),
