@@ -84,6 +84,16 @@ class PreparedDataset:
     def item_vocabulary(self) -> Vocabulary:
         return Vocabulary(self.items["item_id"].combine_chunks())
 
+    @property
+    def num_user_rows(self) -> int:
+        """Rows of the users' embedding table: the known ones and row 0."""
+        return len(self.user_vocabulary)
+
+    @property
+    def num_item_rows(self) -> int:
+        """Rows of the items' embedding table: the known ones and row 0."""
+        return len(self.item_vocabulary)
+
     def table(self, split: str) -> pa.Table:
         """One split memory-mapped: indices, rating and, where there are, timestamp and weight.
 

@@ -30,7 +30,10 @@ def dataset_of(train, validation, test):
         "test": table(test, with_ids=True),
     }
     return SimpleNamespace(
-        name="small", table=tables.get, user_vocabulary=vocabularies[0], item_vocabulary=vocabularies[1]
+        name="small",
+        table=tables.get,
+        num_user_rows=len(vocabularies[0]),
+        num_item_rows=len(vocabularies[1]),
     )
 
 

@@ -478,7 +478,7 @@ def test_features_may_have_any_names(name):
     names += ["a/b", "a_b", "a b", "a:b", "é", "%", "a", "a_embedding", "a_x_b", "b_x_a", ""]
     table = pa.table({each: ["x", "y", "x", "y"] for each in names} | {"age": [1, 2, 3, 4]})
     users, items = side_features(table, table, "all")
-    inputs = ModelInputs(num_user_rows=5, num_item_rows=5, user_features=users, item_features=items)
+    inputs = ModelInputs(num_user_rows=5, num_item_rows=5, read_features=lambda: (users, items))
     model = build_model(ModelConfig(name=name, hidden_units=(4,)), inputs)
     assert (towers_of(model) is not None) == (name == "two-tower")
     assert len({variable.path for variable in model.variables}) == len(model.variables)

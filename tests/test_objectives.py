@@ -73,7 +73,6 @@ def make(name, *, model="mf", **settings):
         train,
         num_user_rows=USERS + 1,
         num_item_rows=ITEMS + 1,
-        grades=[1, 2, 3, 4, 5],
     )
     return built, objective, train
 

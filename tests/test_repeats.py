@@ -55,6 +55,8 @@ def test_seeds_are_what_training_with_them_gives(workdir, frame, tmp_path):
     assert spread.mean["model"]["rmse"] == pytest.approx(np.mean(errors))
     assert spread.sd["model"]["rmse"] == pytest.approx(np.std(errors, ddof=1))
     assert spread.sd["popularity"]["ndcg@5"] == 0
+    # No seed changes it, so it was judged once.
+    assert [("popularity" in each.baselines) for each in spread.evaluations] == [True, False]
 
 
 def test_the_best_checkpoint_of_every_seed_can_be_taken(frame, tmp_path):

@@ -28,16 +28,14 @@ def model_for(config: Config, dataset: PreparedDataset, own: ModelFunction | Non
     Raises:
         UserError: no such model or feature, or the ratings are no grades for `ordinal`.
     """
-    train = dataset.columns("train")
-    users, items = side_features(dataset.users, dataset.items, config.model.features)
-    is_mse = config.objective.name == "mse"
     inputs = ModelInputs(
-        num_user_rows=len(dataset.user_vocabulary),
-        num_item_rows=len(dataset.item_vocabulary),
-        initial_score=float(train.rating.mean(dtype=np.float64)) if is_mse else 0.0,
-        user_features=users,
-        item_features=items,
+        num_user_rows=dataset.num_user_rows,
+        num_item_rows=dataset.num_item_rows,
+        read_score=lambda: _mean_rating(dataset) if config.objective.name == "mse" else 0.0,
+        read_features=lambda: side_features(dataset.users, dataset.items, config.model.features),
     )
+    if config.model.features not in ("all", "none"):
+        _ = inputs.features  # named ones must exist, also where the model has no part for them
     model = build_model(config.model, inputs, own)
     if config.objective.name == "ordinal":
         grades, counts = _grades(dataset)
@@ -55,9 +53,8 @@ def objective_for(config: Config, dataset: PreparedDataset, model: keras.Model) 
         config.objective,
         model,
         dataset.columns("train"),
-        num_user_rows=len(dataset.user_vocabulary),
-        num_item_rows=len(dataset.item_vocabulary),
-        grades=_grades(dataset)[0].tolist() if config.objective.name == "ordinal" else (),
+        num_user_rows=dataset.num_user_rows,
+        num_item_rows=dataset.num_item_rows,
     )
 
 
@@ -65,9 +62,13 @@ def scorer_for(model: keras.Model, dataset: PreparedDataset) -> Scorer:
     """Scores of rows of a data set's indices."""
     return Scorer(
         model,
-        num_user_rows=len(dataset.user_vocabulary),
-        num_item_rows=len(dataset.item_vocabulary),
+        num_user_rows=dataset.num_user_rows,
+        num_item_rows=dataset.num_item_rows,
     )
+
+
+def _mean_rating(dataset: PreparedDataset) -> float:
+    return float(dataset.columns("train").rating.mean(dtype=np.float64))
 
 
 def _grades(dataset: PreparedDataset) -> tuple[np.ndarray, np.ndarray]:

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from trainer.interactions import Interactions
+from trainer.features import list_values
+from trainer.interactions import Interactions, places_within
 
 # Cells of a dense sum of feature vectors at a time: 32 MB.
 BLOCK_CELLS = 2**22
@@ -56,15 +56,13 @@ def item_features(items: pa.Table) -> ItemFeatures | None:
     for name in items.column_names:
         if not pa.types.is_list(items[name].type):
             continue
-        column = items[name].combine_chunks()
-        values = pc.dictionary_encode(pc.list_flatten(column))
-        known = values.is_valid().to_numpy(zero_copy_only=False)
-        row.append(pc.list_parent_indices(column).to_numpy()[known] + 1)
-        feature.append(values.indices.drop_null().to_numpy() + num_features)
-        num_features += len(values.dictionary)
+        values = list_values(items[name].combine_chunks())
+        row.append(values.row + 1)
+        feature.append(values.number + num_features)
+        num_features += values.num_different
     if not num_features:
         return None
-    cells = np.concatenate(row).astype(np.int64) * num_features + np.concatenate(feature)
+    cells = np.concatenate(row) * num_features + np.concatenate(feature)
     row_of, feature_of = np.divmod(np.unique(cells), num_features)
     counts = np.bincount(row_of, minlength=len(items) + 1)
     return ItemFeatures(np.concatenate([[0], np.cumsum(counts)]), feature_of, num_features)
@@ -135,8 +133,7 @@ def intra_list_diversity(recommended_UK: np.ndarray, features: ItemFeatures) -> 
         row, rank = np.nonzero(has_features_UK)
         item = block_UK[row, rank]
         count = features.counts[item]
-        within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        feature = features.features[np.repeat(features.offsets[item], count) + within]
+        feature = features.features[np.repeat(features.offsets[item], count) + places_within(count)]
         cell = np.repeat(row, count) * features.num_features + feature
         sums = np.bincount(
             cell, weights=np.repeat(count**-0.5, count), minlength=len(block_UK) * features.num_features

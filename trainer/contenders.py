@@ -65,8 +65,8 @@ def train_interactions(dataset: PreparedDataset) -> Interactions:
     train = dataset.columns("train")
     return Interactions.of(
         [(train.user_index, train.item_index)],
-        num_user_rows=len(dataset.user_vocabulary),
-        num_item_rows=len(dataset.item_vocabulary),
+        num_user_rows=dataset.num_user_rows,
+        num_item_rows=dataset.num_item_rows,
     )
 
 

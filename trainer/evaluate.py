@@ -10,7 +10,7 @@ import numpy as np
 
 from data_pipeline.dataset import PreparedDataset
 from data_pipeline.errors import UserError
-from trainer.baselines.bias import fit_bias_model
+from trainer.baselines.bias import bias_model_of
 from trainer.baselines.ease import EaseRanker, why_too_large
 from trainer.baselines.popularity import PopularityRanker
 from trainer.contenders import (
@@ -19,7 +19,6 @@ from trainer.contenders import (
     RankingTask,
     ranking_slice_metrics,
     rating_slices,
-    train_interactions,
 )
 from trainer.holdout import Holdout, holdout_of
 from trainer.metrics import rating_errors
@@ -71,6 +70,7 @@ def evaluate(
     max_users: int | None = None,
     seed: int = 0,
     others: Mapping[str, Contender] | None = None,
+    with_baselines: bool = True,
     progress: EvaluationProgress | None = None,
 ) -> Evaluation:
     """Evaluates a trained run (or its workdir) on the test split, which nothing was chosen on.
@@ -84,6 +84,7 @@ def evaluate(
         max_users: rankings are judged by so many users, drawn at random; None: by all.
         seed: of ties, negatives and drawn users.
         others: baselines trained elsewhere, by name.
+        with_baselines: whether those that need no training are judged, too.
         progress: is told who ranks, and how many of how many users are done.
 
     Raises:
@@ -106,7 +107,7 @@ def evaluate(
         task = RankingTask(dataset, holdout, ks, num_negatives, seed)
     gives_ratings = not run.config.objective.is_ranking
     model = Contender(run.scorer if gives_ratings else None, run.ranker)
-    baselines, skipped = _baselines(dataset, ranking=ranking)
+    baselines, skipped = _baselines(dataset, task) if with_baselines else ({}, [])
     results: dict[str, dict[str, Metrics]] = {}
     for name, contender in {MODEL: model, **baselines, **(others or {})}.items():
         rated = rating_slices(contender, dataset, "test")
@@ -188,25 +189,20 @@ def _checked(
     return sorted(set(ks))
 
 
-def _baselines(dataset: PreparedDataset, *, ranking: bool) -> tuple[dict[str, Contender], list[str]]:
-    """Baselines by name, and in words which are not there."""
-    bias = fit_bias_model(
-        dataset.columns("train"),
-        num_user_rows=len(dataset.user_vocabulary),
-        num_item_rows=len(dataset.item_vocabulary),
-    )
+def _baselines(dataset: PreparedDataset, task: RankingTask | None) -> tuple[dict[str, Contender], list[str]]:
+    """Baselines by name, and in words which are not there; without a task those of ratings."""
+    bias = bias_model_of(dataset)
     baselines = {
         "global_mean": Contender(ratings=lambda user_index, _: np.full(len(user_index), bias.mean)),
         "user_item_bias": Contender(ratings=bias.predict, ranker=bias),
     }
-    if not ranking:
+    if task is None:
         return baselines, []
-    train = train_interactions(dataset)
-    baselines["popularity"] = Contender(ranker=PopularityRanker.fit(train))
-    reason = why_too_large(train)
+    baselines["popularity"] = Contender(ranker=PopularityRanker.fit(task.train))
+    reason = why_too_large(task.train)
     if reason is not None:
         return baselines, [f"ease: left out, {reason}"]
-    baselines["ease"] = Contender(ranker=EaseRanker.fit(train))
+    baselines["ease"] = Contender(ranker=EaseRanker.fit(task.train))
     return baselines, []
 
 

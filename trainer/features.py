@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_pipeline.errors import UserError
+from trainer.interactions import places_within
 
 # A column of text with more different values than this is a name or an address, not a category.
 MAX_CATEGORIES = 1_000
@@ -107,16 +109,38 @@ def _encode(table: pa.Table, names: list[str]) -> Features:
     return Features(categories, sizes, stacked, tuple(numbers))
 
 
+class ListValues(NamedTuple):
+    """The values of a column of lists, nulls left out.
+
+    Attributes:
+        row: int64 [values], ascending: whose they are.
+        number: int32 [values], from 0 to `num_different` - 1, the same for equal values.
+    """
+
+    row: np.ndarray
+    number: np.ndarray
+    num_different: int
+
+
+def list_values(column: pa.ListArray) -> ListValues:
+    """The values of all lists, numbered.
+
+    >>> list_values(pa.array([["b", "a"], None, ["a", None]]))
+    ListValues(row=array([0, 0, 2]), number=array([0, 1, 1], dtype=int32), num_different=2)
+    """
+    encoded = pc.dictionary_encode(pc.list_flatten(column))
+    known = encoded.indices.is_valid().to_numpy(zero_copy_only=False)
+    row = pc.list_parent_indices(column).to_numpy()[known].astype(np.int64)
+    return ListValues(row, encoded.indices.drop_null().to_numpy(), len(encoded.dictionary))
+
+
 def _encode_lists(column: pa.ListArray) -> tuple[np.ndarray, int]:
     """(int32 [rows + 1, longest list], number of different values + 1)."""
-    encoded = pc.dictionary_encode(pc.list_flatten(column))
-    known = encoded.indices.is_valid().to_numpy(zero_copy_only=False)  # a list may hold nulls
-    row = pc.list_parent_indices(column).to_numpy()[known].astype(np.int64)
-    lengths = np.bincount(row, minlength=len(column))
+    values = list_values(column)
+    lengths = np.bincount(values.row, minlength=len(column))
     codes = np.zeros((len(column) + 1, max(1, int(lengths.max(initial=0)))), np.int32)
-    within = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    codes[row + 1, within] = encoded.indices.drop_null().to_numpy() + 1
-    return codes, len(encoded.dictionary) + 1
+    codes[values.row + 1, places_within(lengths)] = values.number + 1
+    return codes, values.num_different + 1
 
 
 def _standardized(column: pa.Array) -> np.ndarray:

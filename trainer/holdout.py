@@ -19,6 +19,10 @@ from trainer.interactions import Interactions
 KNOWN_BEFORE = {"validation": ("train",), "test": ("train", "validation")}
 
 
+class NothingRelevantError(UserError):
+    """A split without a relevant row."""
+
+
 @dataclass(frozen=True)
 class Holdout:
     """The users with at least one relevant item in a split; row r of everything is about the r-th of them.
@@ -77,11 +81,11 @@ def holdout_of(
     """The holdout of a prepared dataset's split, `validation` or `test`.
 
     Raises:
-        UserError: no row of the split is relevant.
+        NothingRelevantError: no row of the split is relevant.
     """
     held_out = dataset.table(split)
     users = _Users.of(dataset, held_out)
-    num_item_rows = len(dataset.item_vocabulary)
+    num_item_rows = dataset.num_item_rows
 
     def interactions(pairs: Iterator[tuple[np.ndarray, np.ndarray]]) -> Interactions:
         # Interactions leave row 0 out, the unknown user.
@@ -114,7 +118,9 @@ def holdout_of(
     judged = np.flatnonzero(holdout.num_relevant)
     if not len(judged):
         wanted = "" if positive_from is None else f" rated {positive_from:g} or higher"
-        raise UserError(f"ranking needs a {split} row{wanted}, got none among {len(row):,} of {dataset.name}")
+        raise NothingRelevantError(
+            f"ranking needs a {split} row{wanted}, got none among {len(row):,} of {dataset.name}"
+        )
     return holdout.select(judged)
 
 
@@ -137,7 +143,7 @@ class _Users:
         index = table["user_index"].to_numpy()
         known = np.unique(index[index != UNKNOWN_INDEX])
         cold_ids = pc.unique(table["user_id"].filter(pa.array(index == UNKNOWN_INDEX)))
-        row_of_index = np.full(len(dataset.user_vocabulary), -1, np.int64)
+        row_of_index = np.full(dataset.num_user_rows, -1, np.int64)
         row_of_index[known] = np.arange(len(known))
         user_index = np.concatenate([known, np.zeros(len(cold_ids), known.dtype)])
         return cls(user_index, row_of_index, cold_ids)

@@ -62,8 +62,7 @@ class Interactions:
         """
         counts = self.counts[user_index]
         position = np.repeat(np.arange(len(user_index)), counts)
-        within = np.arange(len(position)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return position, self.items[np.repeat(self.offsets[user_index], counts) + within]
+        return position, self.items[np.repeat(self.offsets[user_index], counts) + places_within(counts)]
 
     def select(self, user_index: np.ndarray) -> Interactions:
         """Those of some users, in their order: row r has the items of `user_index[r]`.
@@ -90,3 +89,12 @@ class Interactions:
         if not len(cells):
             return np.zeros(wanted.shape, bool)
         return cells[np.minimum(np.searchsorted(cells, wanted), len(cells) - 1)] == wanted
+
+
+def places_within(counts: np.ndarray) -> np.ndarray:
+    """The place of each member in its group, where groups of so many stand one after another.
+
+    >>> places_within(np.array([2, 0, 3]))
+    array([0, 1, 0, 1, 2])
+    """
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)

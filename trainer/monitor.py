@@ -7,11 +7,10 @@ from functools import cached_property
 import keras
 
 from data_pipeline.dataset import PreparedDataset
-from data_pipeline.errors import UserError
 from trainer.build import scorer_for
 from trainer.config import Config
 from trainer.evaluate import ranking_logs, split_errors, validation_logs
-from trainer.holdout import Holdout, holdout_of
+from trainer.holdout import Holdout, NothingRelevantError, holdout_of
 from trainer.model_ranker import model_ranker
 
 
@@ -54,5 +53,5 @@ class Monitor:
         """None where no row is relevant, which is no reason to end a run."""
         try:
             return holdout_of(self._dataset, split, positive_from=self._objective.positive_from)
-        except UserError:
+        except NothingRelevantError:
             return None

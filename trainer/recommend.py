@@ -14,7 +14,7 @@ from data_pipeline.dataset import PreparedDataset
 from data_pipeline.errors import UserError
 from data_pipeline.labels import SPLITS
 from data_pipeline.vocabulary import UNKNOWN_INDEX
-from trainer.baselines.bias import BiasModel, fit_bias_model
+from trainer.baselines.bias import bias_model_of
 from trainer.interactions import Interactions
 from trainer.ranking import top_items
 from trainer.run import Run, load_run
@@ -61,7 +61,7 @@ def recommend(run: Run | str | Path, user_id: object = None, *, k: int = 10) -> 
         user_id = dataset.table("test")["user_id"][0].as_py()
     user_index = int(dataset.user_vocabulary.index(pa.array([user_id]))[0])
     known_user = user_index != UNKNOWN_INDEX
-    bias = None if known_user else _bias_model(dataset)
+    bias = None if known_user else bias_model_of(dataset)
     user = np.array([user_index], np.int32)
     best = top_items(
         bias or run.ranker,
@@ -83,14 +83,6 @@ def recommend(run: Run | str | Path, user_id: object = None, *, k: int = 10) -> 
     return Recommendation(user_id=user_id, known_user=known_user, items=items)
 
 
-def _bias_model(dataset: PreparedDataset) -> BiasModel:
-    return fit_bias_model(
-        dataset.columns("train"),
-        num_user_rows=len(dataset.user_vocabulary),
-        num_item_rows=len(dataset.item_vocabulary),
-    )
-
-
 def _seen_items(dataset: PreparedDataset, user_id: object, user_index: int) -> Interactions:
     """The items that the user rated in any split, as those of row 0."""
     seen = []
@@ -104,5 +96,5 @@ def _seen_items(dataset: PreparedDataset, user_id: object, user_index: int) -> I
             continue
         seen.append(table.filter(rows)["item_index"].to_numpy())
     pairs = [(np.ones_like(items), items) for items in seen]
-    items = Interactions.of(pairs, num_user_rows=2, num_item_rows=len(dataset.item_vocabulary))
+    items = Interactions.of(pairs, num_user_rows=2, num_item_rows=dataset.num_item_rows)
     return items.select(np.array([1]))

@@ -20,7 +20,7 @@ from trainer.evaluate import MODEL, Evaluation, evaluate
 from trainer.models import ModelFunction
 from trainer.recipes import RECIPES
 from trainer.run import Run, load_run
-from trainer.train import last_step, train
+from trainer.train import batch_order, last_step, train
 from trainer.workdir import Workdir
 
 # The recipe of the trained baseline, by whether the run's objective ranks.
@@ -38,7 +38,7 @@ class Spread:
     Attributes:
         seeds: of training; the data's split is the same.
         mean, sd: name, `model` or a baseline -> metric -> value.
-        evaluations: one a seed.
+        evaluations: one a seed; baselines that are not trained are in the first alone.
     """
 
     seeds: list[int]
@@ -69,11 +69,11 @@ def with_trained_baseline(
         return dataclasses.replace(result, protocol=f"{result.protocol}\n{note}")
     seed, positive_from = run.config.train.seed, run.config.objective.positive_from
     # In a precision that every machine has, so that any may take up what another has trained.
-    settings = ["train.precision=float32", f"train.seed={seed}"]
+    settings = ["train.precision=float32"]
     if positive_from is not None:
-        settings.insert(0, f"objective.positive_from={positive_from}")
+        settings.append(f"objective.positive_from={positive_from}")
     folder = run.workdir / "baselines" / f"{recipe}-seed-{seed}"
-    trained = _trained(run.dataset, recipe, settings, folder, say)
+    trained = _trained(run.dataset, recipe, settings, seed, folder, say)
     other = Contender(None if trained.config.objective.is_ranking else trained.scorer, trained.ranker)
     return evaluate(run, others={recipe: other}, **how)
 
@@ -104,32 +104,29 @@ def evaluate_seeds(
     """
     workdir = Path(workdir)
     own = load_run(workdir, model=model)
-    end = last_step(own.config.train, num_rows=own.dataset.num_rows("train"))
+    end = last_step(own.config.train, batch_order(own.config.train, own.dataset))
     if own.step < end:
         raise UserError(
             f"{workdir}: seeds are compared when trained to their end, got a run at step {own.step} of {end}"
         )
     settings = [*_settings(own.config), f"train.precision={Workdir(workdir).precision()}"]
-    evaluations = []
+    evaluations: list[Evaluation] = []
     for seed in range(num_seeds):
         if seed == own.config.train.seed:
-            run = load_run(workdir, best=best, model=model)
+            run = load_run(workdir, best=True, model=model) if best else own
         else:
+            folder = workdir / "seeds" / str(seed)
             run = _trained(
-                own.dataset,
-                own.config.recipe,
-                [*settings, f"train.seed={seed}"],
-                workdir / "seeds" / str(seed),
-                say,
-                model=model,
-                best=best,
+                own.dataset, own.config.recipe, settings, seed, folder, say, model=model, best=best
             )
+        # What is not trained no seed changes: it is judged with the first.
+        how["with_baselines"] = not evaluations
         evaluations.append(with_trained_baseline(run, wanted=wanted, say=say, **how))
     rows = [{MODEL: each.test, **each.baselines} for each in evaluations]
     return Spread(
         seeds=list(range(num_seeds)),
-        mean={name: _over(statistics.fmean, [row[name] for row in rows]) for name in rows[0]},
-        sd={name: _over(_sd, [row[name] for row in rows]) for name in rows[0]},
+        mean={name: _over(statistics.fmean, name, rows) for name in rows[0]},
+        sd={name: _over(_sd, name, rows) for name in rows[0]},
         evaluations=evaluations,
     )
 
@@ -138,6 +135,7 @@ def _trained(
     dataset: PreparedDataset,
     recipe: str,
     settings: Sequence[str],
+    seed: int,
     folder: Path,
     say: Say,
     *,
@@ -145,9 +143,9 @@ def _trained(
     best: bool = False,
 ) -> Run:
     """The run in a folder, trained to its end if it is not."""
-    say(f"training  {recipe}, {settings[-1]}, in {folder}")
+    say(f"training  {recipe}, train.seed={seed}, in {folder}")
     replicas = most_replicas(make_config(recipe, RECIPES, settings).train)
-    settings = [*settings, f"train.replicas={replicas}"]
+    settings = [*settings, f"train.seed={seed}", f"train.replicas={replicas}"]
     result = train(dataset, recipe=recipe, settings=settings, workdir=folder, model=model, quiet=True)
     if result.stopped_by == signal.SIGINT:
         raise KeyboardInterrupt
@@ -178,7 +176,10 @@ def _settings(config: Config) -> Iterable[str]:
         yield f"{key}={'none' if value in (None, ()) else value}"
 
 
-def _over(statistic: Callable[[list[float]], float], metrics: Sequence[Mapping[str, float]]) -> Metrics:
+def _over(
+    statistic: Callable[[list[float]], float], name: str, rows: Sequence[Mapping[str, Metrics]]
+) -> Metrics:
+    metrics = [row[name] for row in rows if name in row]
     # Not every seed need have all: there is no diversity where no list has two items with features.
     keys = [key for key in metrics[0] if all(key in each for each in metrics)]
     return {key: statistic([each[key] for each in metrics]) for key in keys}

@@ -150,11 +150,7 @@ def _train(
     peers = watch_peers(folder.path, worker=devices.worker)
     was_started = folder.is_started()
     dataset = open_or_prepare(source, config, folder, devices, quiet=quiet)
-    order = BatchOrder(
-        num_rows=dataset.num_rows("train"),
-        global_batch_size=config.train.global_batch_size,
-        seed=config.train.seed,
-    )
+    order = batch_order(config.train, dataset)
     block_steps = choose_block_steps(order, config.train)
     if devices.is_chief:
         for line in plan_lines(config, dataset, devices, order, block_steps, folder):
@@ -173,7 +169,7 @@ def _train(
         checkpoints = Checkpoints(folder, engine, devices, keep=config.train.keep_checkpoints)
     position = checkpoints.restore(say if devices.is_chief else _silent)
     first_step = position.step
-    end = last_step(config.train, num_rows=order.num_rows)
+    end = last_step(config.train, order)
     if first_step > end:
         raise UserError(
             f"train.epochs ({config.train.epochs}: {end} steps with train.max_steps="
@@ -275,9 +271,14 @@ def _make_engine(
     return engine
 
 
-def last_step(config: TrainConfig, *, num_rows: int) -> int:
-    """Where training on so many rows ends, counted from the run's start: after the last epoch, or before."""
-    whole = config.epochs * -(-num_rows // config.global_batch_size)
+def batch_order(config: TrainConfig, dataset: PreparedDataset) -> BatchOrder:
+    """The order in which a run takes the training rows."""
+    return BatchOrder(dataset.num_rows("train"), config.global_batch_size, config.seed)
+
+
+def last_step(config: TrainConfig, order: BatchOrder) -> int:
+    """Where training ends, counted from the run's start: after the last epoch, or before."""
+    whole = config.epochs * order.steps_per_epoch
     return min(whole, config.max_steps or whole)
 
 

@@ -251,4 +251,4 @@ def _covered(config: Config, dataset: PreparedDataset, layouts: Sequence[Layout]
 
 
 def _table_rows(dataset: PreparedDataset) -> tuple[int, int]:
-    return len(dataset.user_vocabulary), len(dataset.item_vocabulary)
+    return dataset.num_user_rows, dataset.num_item_rows

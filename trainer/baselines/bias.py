@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_pipeline.columns import Columns
+from data_pipeline.dataset import PreparedDataset
 
 # Shrinkage and sweeps chosen on validation rows cut from train (shared measurements; see docs/LOG.md).
 USER_SHRINKAGE = 3.0
@@ -38,6 +39,13 @@ class BiasModel:
     def scores(self, user_index: np.ndarray) -> np.ndarray:
         """scores_UI of all items, as a `Ranker`: every user gets the best liked ones."""
         return self.mean + np.add.outer(self.user_bias[user_index], self.item_bias)
+
+
+def bias_model_of(dataset: PreparedDataset) -> BiasModel:
+    """That of a data set's training rows."""
+    return fit_bias_model(
+        dataset.columns("train"), num_user_rows=dataset.num_user_rows, num_item_rows=dataset.num_item_rows
+    )
 
 
 def fit_bias_model(train: Columns, *, num_user_rows: int, num_item_rows: int) -> BiasModel:

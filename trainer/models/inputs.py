@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 
 import keras
 
@@ -17,15 +19,24 @@ class ModelInputs:
 
     Attributes:
         num_user_rows, num_item_rows: rows of the embedding tables; row 0 is every unknown id.
-        initial_score: what the model may begin with as everybody's score: the mean rating, or 0 for ranking.
-        user_features, item_features: side features of those rows.
+        read_score, read_features: make what is below when a model asks for it, which not all do: they read
+            all ratings and the side tables.
     """
 
     num_user_rows: int
     num_item_rows: int
-    initial_score: float = 0.0
-    user_features: Features = field(default_factory=no_features)
-    item_features: Features = field(default_factory=no_features)
+    read_score: Callable[[], float] = float
+    read_features: Callable[[], tuple[Features, Features]] = lambda: (no_features(), no_features())
+
+    @cached_property
+    def initial_score(self) -> float:
+        """What the model may begin with as everybody's score: the mean rating, or 0 for ranking."""
+        return self.read_score()
+
+    @cached_property
+    def features(self) -> tuple[Features, Features]:
+        """Side features of the users' and of the items' rows."""
+        return self.read_features()
 
 
 def index_inputs() -> dict[str, keras.KerasTensor]:

@@ -20,8 +20,9 @@ def two_tower(config: ModelConfig, inputs: ModelInputs) -> keras.Model:
     Modeling for Large Corpus Item Recommendations".
     """
     indices = index_inputs()
-    user = _tower(config, inputs.num_user_rows, inputs.user_features, "user")(indices["user_index"])
-    item = _tower(config, inputs.num_item_rows, inputs.item_features, "item")(indices["item_index"])
+    users, items = inputs.features
+    user = _tower(config, inputs.num_user_rows, users, "user")(indices["user_index"])
+    item = _tower(config, inputs.num_item_rows, items, "item")(indices["item_index"])
     score = InnerProduct(dtype=output_dtype(), name="score")([user, item])
     score = Offset(inputs.initial_score, dtype=output_dtype(), name="mean")(score)
     return keras.Model(indices, score, name="two_tower")

@@ -46,7 +46,7 @@ def wide_deep(config: ModelConfig, inputs: ModelInputs) -> keras.Model:
     section 3.
     """
     indices = index_inputs()
-    users, items = inputs.user_features, inputs.item_features
+    users, items = inputs.features
     of_user = lookups(users, indices["user_index"], side="user")
     of_item = lookups(items, indices["item_index"], side="item")
 

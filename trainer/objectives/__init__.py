@@ -6,8 +6,6 @@ objective must give each row a loss that does not depend on where the batch is c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import keras
 import numpy as np
 
@@ -34,13 +32,11 @@ def make_objective(
     *,
     num_user_rows: int,
     num_item_rows: int,
-    grades: Sequence[float] = (),
 ) -> Objective:
     """The configured objective; create it inside `strategy.scope()`.
 
     Args:
         train: the training rows: what users have rated, and how often items are.
-        grades: of `ordinal`, the different ratings.
 
     Raises:
         UserError: the model or the data does not fit it.
@@ -48,7 +44,7 @@ def make_objective(
     if config.name == "mse":
         return MeanSquaredError()
     if config.name == "ordinal":
-        return Ordinal(grades)
+        return Ordinal(model)
     least = config.positive_from
     if least is not None and not np.any(train.rating >= least):
         raise UserError(

@@ -13,6 +13,8 @@ from trainer.layers import random_rows
 from trainer.models.inputs import output_dtype
 from trainer.objectives.objective import Batch, Objective, penalties
 
+HEAD = "ordinal"
+
 
 class OrdinalHead(keras.layers.Layer):
     """A score becomes the probabilities of grades: [batch, 1] -> [batch, 1 + grades - 1].
@@ -28,7 +30,7 @@ class OrdinalHead(keras.layers.Layer):
 
     def __init__(self, grades: Sequence[float], shares: Sequence[float], **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
-        self._grades = np.asarray(grades, np.float64)
+        self.grades = np.asarray(grades, np.float64)
         below = np.cumsum(shares)[:-1]
         thresholds = np.log(below / (1 - below))
         # softplus of the steps keeps the thresholds in order.
@@ -42,12 +44,12 @@ class OrdinalHead(keras.layers.Layer):
         first = tf.cast(self.first.value, score.dtype)
         steps = tf.nn.softplus(tf.cast(self.steps.value, score.dtype))
         logits = score - tf.concat([first, first + tf.cumsum(steps)], axis=0)
-        rises = tf.constant(np.diff(self._grades), score.dtype)
-        expected = float(self._grades[0]) + tf.reduce_sum(tf.sigmoid(logits) * rises, axis=1, keepdims=True)
+        rises = tf.constant(np.diff(self.grades), score.dtype)
+        expected = float(self.grades[0]) + tf.reduce_sum(tf.sigmoid(logits) * rises, axis=1, keepdims=True)
         return tf.concat([expected, logits], axis=1)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
-        return (input_shape[0], len(self._grades))
+        return (input_shape[0], len(self.grades))
 
     def _weight(self, name: str, value: np.ndarray) -> Any:
         def initializer(shape: tuple, dtype: str) -> tf.Tensor:
@@ -58,7 +60,7 @@ class OrdinalHead(keras.layers.Layer):
 
 def with_ordinal_head(model: keras.Model, grades: Sequence[float], shares: Sequence[float]) -> keras.Model:
     """The model with `OrdinalHead` behind it: column 0 of its output is a rating."""
-    head = OrdinalHead(grades, shares, dtype=output_dtype(), name="ordinal")
+    head = OrdinalHead(grades, shares, dtype=output_dtype(), name=HEAD)
     return keras.Model(model.input, head(model.output), name=model.name)
 
 
@@ -66,11 +68,11 @@ class Ordinal(Objective):
     """Binary cross-entropy of each "is the rating above grade k?", summed over k; needs `OrdinalHead`.
 
     Args:
-        grades: as the head's.
+        model: of `with_ordinal_head`.
     """
 
-    def __init__(self, grades: Sequence[float]) -> None:
-        self._lower = np.asarray(grades, np.float64)[:-1]
+    def __init__(self, model: keras.Model) -> None:
+        self._lower = model.get_layer(HEAD).grades[:-1]
 
     def losses(self, model: keras.Model, batch: Batch, bits: tf.Tensor) -> tf.Tensor:
         columns = {name: batch[name] for name in ("user_index", "item_index")}
