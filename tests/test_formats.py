@@ -33,27 +33,29 @@ def parts_of(text, num_parts=3):
     return [header + "".join(rows[part::num_parts]) for part in range(num_parts)]
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("r.csv", CSV.encode()),
-        ("r.CSV", CSV.encode()),
-        ("r.csv.gz", gzip.compress(CSV.encode())),
-        ("r.csv.gz", gzip.compress(CSV[:40].encode()) + gzip.compress(CSV[40:].encode())),
-        ("r.csv.zst", zstd(CSV.encode())),
-        ("r.csv", gzip.compress(CSV.encode())),
-        ("r.tsv", CSV.replace(",", "\t").encode()),
-        ("r.tsv.zst", zstd(CSV.replace(",", "\t").encode())),
-        ("r.csv", CSV.replace(",", ";").encode()),
-        ("r.csv", CSV.replace(",", "|").encode()),
-        ("r.csv", CSV.replace(",", "\t").encode()),
-        ("r.csv.gz", gzip.compress(b"\xef\xbb\xbf" + CSV.replace("\n", "\r\n").encode())),
-        ("u.data", CSV.split("\n", 1)[1].replace(",", "\t").encode()),
-        ("u.data.gz", gzip.compress(CSV.split("\n", 1)[1].replace(",", "\t").encode())),
-        ("ratings.dat", CSV.split("\n", 1)[1].replace(",", "::").encode()),
-        ("anything", CSV.split("\n", 1)[1].replace(",", "::").encode()),
-    ],
-)
+NO_HEADER = CSV.split("\n", 1)[1]
+SAME_RATINGS = {  # why: (name of the file, its bytes)
+    "csv": ("r.csv", CSV.encode()),
+    "capital-suffix": ("r.CSV", CSV.encode()),
+    "gzip": ("r.csv.gz", gzip.compress(CSV.encode())),
+    "two-gzip-members": ("r.csv.gz", gzip.compress(CSV[:40].encode()) + gzip.compress(CSV[40:].encode())),
+    "zstd": ("r.csv.zst", zstd(CSV.encode())),
+    "gzip-without-suffix": ("r.csv", gzip.compress(CSV.encode())),
+    "tsv": ("r.tsv", CSV.replace(",", "\t").encode()),
+    "tsv-zstd": ("r.tsv.zst", zstd(CSV.replace(",", "\t").encode())),
+    "semicolons": ("r.csv", CSV.replace(",", ";").encode()),
+    "bars": ("r.csv", CSV.replace(",", "|").encode()),
+    "tabs-in-csv": ("r.csv", CSV.replace(",", "\t").encode()),
+    "gzip-bom-crlf": ("r.csv.gz", gzip.compress(b"\xef\xbb\xbf" + CSV.replace("\n", "\r\n").encode())),
+    "ml-100k": ("u.data", NO_HEADER.replace(",", "\t").encode()),
+    "ml-100k-gzip": ("u.data.gz", gzip.compress(NO_HEADER.replace(",", "\t").encode())),
+    "ml-1m": ("ratings.dat", NO_HEADER.replace(",", "::").encode()),
+    "ml-1m-of-any-name": ("anything", NO_HEADER.replace(",", "::").encode()),
+}
+
+
+# Named: a gzip's bytes hold the second it was made, so as names of tests they differ between xdist's workers.
+@pytest.mark.parametrize(("name", "content"), SAME_RATINGS.values(), ids=SAME_RATINGS)
 def test_these_files_hold_the_same_ratings(tmp_path, name, content):
     table, report = read_data(write(tmp_path, content, name))
     assert table.to_pydict() == ROWS
