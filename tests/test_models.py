@@ -1,5 +1,7 @@
 """All models learn what is planted, with every objective, and come back from a checkpoint."""
 
+import re
+
 import keras
 import numpy as np
 import pandas as pd
@@ -390,9 +392,11 @@ def test_what_cannot_be_trained_is_refused_in_one_line(name, told):
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_name_is_one_of_the_list_or_a_function():
-    with pytest.raises(UserError, match=r"model.name must be one of bias, .* or module:function, got 'fm'"):
-        make_config("article", RECIPES, ["model.name=fm"])
+@pytest.mark.parametrize("name", ["fm", ".package:function", "package.:function", ":function", "module:"])
+def test_a_model_name_is_one_of_the_list_or_a_function(name):
+    rule = f"model.name must be one of bias, .* or module:function, got '{re.escape(name)}'"
+    with pytest.raises(UserError, match=rule):
+        make_config("article", RECIPES, [f"model.name={name}"])
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ _LOWEST: dict[str, float] = {
     "train.steps_per_loop": 0,
     "train.log_every_steps": 1,
 }
-_OWN_MODEL = re.compile(r"[\w.]+:[\w.<>]+")
+_OWN_MODEL = re.compile(r"\w+(?:\.\w+)*:[\w.<>]+")
 
 
 def make_config(
