@@ -1,7 +1,7 @@
 """Whether the order of large data trains as well as a permutation of all rows: validation curves over seeds.
 
-Large data are stored in random order once and read in chunks of neighbouring rows (data_pipeline/windows.py).
-Both parts are needed: the table also shows chunks of rows that are stored by user or by time. What the order
+Large data are stored in random order once and read in chunks of neighbouring rows
+(data_pipeline/batches/windows.py). Both parts are needed: the table also shows chunks of rows that are stored by user or by time. What the order
 changes is told from noise by the same permutations with other seeds, initial weights unchanged.
 """
 
@@ -21,7 +21,7 @@ from harness.machine import describe, machine_facts
 from harness.programs import end_cleanly_on_sigterm
 from harness.shuffle_task import write_generated, write_ml_100k
 
-from data_pipeline.windows import Sizes
+from data_pipeline.batches.windows import Sizes
 
 ALL_ROWS = {"permuted_rows": 2**40}
 PERMUTATION, NOISE = "permutation of all rows", "the same, other seeds"

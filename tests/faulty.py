@@ -9,7 +9,7 @@ import numpy as np
 
 def shift_one_replicas_batch() -> None:
     """The last replica trains on the rows beside its own; a single device is as it should be."""
-    from data_pipeline.order import BatchOrder
+    from data_pipeline.batches.order import BatchOrder
 
     rows = BatchOrder.rows
 

@@ -6,7 +6,8 @@ import pytest
 
 from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
-from data_pipeline.source import ReadReport, open_source
+from data_pipeline.report import ReadReport
+from data_pipeline.source import open_source
 
 
 def write(folder, content, name="ratings.csv"):

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pipeline import order as order_module
-from data_pipeline import windows as windows_module
-from data_pipeline.order import BatchOrder, Block
-from data_pipeline.windows import Sizes
+from data_pipeline.batches import order as order_module
+from data_pipeline.batches import windows as windows_module
+from data_pipeline.batches.order import BatchOrder
+from data_pipeline.batches.windows import Sizes, StepBlock
 
 # An order by windows for a handful of rows: chunks of 4, windows of 12.
 WINDOWED = Sizes(permuted_rows=0, chunk_rows=4, window_rows=12, min_window_steps=2)
@@ -35,7 +35,7 @@ def epoch_rows(order, epoch, *, shard=0, num_shards=1):
     """[steps_per_epoch, rows] of one shard, one step a time."""
     steps = range(order.steps_per_epoch)
     return np.concatenate(
-        [order.rows(Block(epoch, s, 1), block_steps=1, shard=shard, num_shards=num_shards) for s in steps]
+        [order.rows(StepBlock(epoch, s, 1), block_steps=1, shard=shard, num_shards=num_shards) for s in steps]
     )
 
 

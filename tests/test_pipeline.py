@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_pipeline.batches.order import BatchOrder
+from data_pipeline.batches.superbatches import superbatches
+from data_pipeline.batches.windows import Sizes
 from data_pipeline.columns import Columns
-from data_pipeline.order import BatchOrder
-from data_pipeline.pipeline import superbatches
-from data_pipeline.windows import Sizes
 
 # Orders by windows for a handful of rows.
 SIZES = st.sampled_from(

@@ -10,10 +10,10 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_pipeline.batches.order import BatchOrder
+from data_pipeline.batches.superbatches import superbatches
+from data_pipeline.batches.windows import Sizes
 from data_pipeline.columns import Columns
-from data_pipeline.order import BatchOrder
-from data_pipeline.pipeline import superbatches
-from data_pipeline.windows import Sizes
 
 WINDOWED = Sizes(permuted_rows=0, chunk_rows=4, window_rows=24, min_window_steps=2)
 

@@ -13,13 +13,7 @@ from data_pipeline.errors import UserError
 from trainer.baselines.bias import bias_model_of
 from trainer.baselines.ease import EaseRanker, why_too_large
 from trainer.baselines.popularity import PopularityRanker
-from trainer.contenders import (
-    Contender,
-    Metrics,
-    RankingTask,
-    ranking_slice_metrics,
-    rating_slices,
-)
+from trainer.contenders import Contender, Metrics, RankingTask, ranking_slice_metrics, rating_slices
 from trainer.holdout import Holdout, holdout_of
 from trainer.metrics import rating_errors
 from trainer.protocol import protocol, ranking_protocol

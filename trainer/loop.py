@@ -10,9 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from data_pipeline.batches.order import BatchOrder
+from data_pipeline.batches.superbatches import superbatches
+from data_pipeline.batches.windows import StepBlock
 from data_pipeline.columns import Columns
-from data_pipeline.order import BatchOrder, Block
-from data_pipeline.pipeline import superbatches
 from trainer.checkpoint import Checkpoints, Position
 from trainer.config import TrainConfig
 from trainer.curves import Curves
@@ -165,7 +166,7 @@ def run_loop(
 def _distributed_superbatches(
     columns: Columns,
     order: BatchOrder,
-    blocks: Sequence[Block],
+    blocks: Sequence[StepBlock],
     block_steps: int,
     devices: Devices,
     *,
@@ -195,7 +196,7 @@ def _distributed_superbatches(
     )
 
 
-def _require_finite(losses: np.ndarray, block: Block, order: BatchOrder) -> None:
+def _require_finite(losses: np.ndarray, block: StepBlock, order: BatchOrder) -> None:
     if not np.isfinite(losses).all():
         at = int(np.flatnonzero(~np.isfinite(losses))[0])
         batch = block.first_step + at + 1
@@ -282,7 +283,7 @@ class _Speed:
         self._secs = 0.0
         self._since: float | None = None
 
-    def count(self, block: Block) -> None:
+    def count(self, block: StepBlock) -> None:
         """After a block was trained."""
         if self._since is not None:
             batch = self._order.global_batch_size

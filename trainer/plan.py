@@ -9,8 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from data_pipeline.batches.order import BatchOrder
 from data_pipeline.dataset import PreparedDataset
-from data_pipeline.order import BatchOrder
 from trainer.config import PARTS, Config
 from trainer.devices import Devices
 from trainer.protocol import protocol

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_pipeline.batches.order import BatchOrder
+from data_pipeline.batches.windows import StepBlock
 from data_pipeline.columns import Columns
 from data_pipeline.dataset import PreparedDataset
-from data_pipeline.order import BatchOrder, Block
 from trainer.config import Config, ModelConfig, OptimizerConfig
 from trainer.metrics import rating_errors
 from trainer.random_bits import row_bits, unit_bits
@@ -77,7 +78,7 @@ def train_reference(
     metrics: dict[str, float] = {}
     for step in range(config.train.epochs * order.steps_per_epoch):
         epoch, epoch_step = divmod(step, order.steps_per_epoch)
-        rows = order.rows(Block(epoch, epoch_step, 1), block_steps=1, shard=0, num_shards=1)[0]
+        rows = order.rows(StepBlock(epoch, epoch_step, 1), block_steps=1, shard=0, num_shards=1)[0]
         batch = _batch(train, rows)
         keep = dropout_masks(config.model, len(rows), seed=config.train.seed, step=step)
         losses[step + 1], gradients = loss_and_gradients(weights, batch, config.model, keep)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import keras
 import tensorflow as tf
 
+from data_pipeline.batches.order import BatchOrder
 from data_pipeline.dataset import PreparedDataset, open_dataset
 from data_pipeline.errors import UserError
-from data_pipeline.order import BatchOrder
 from data_pipeline.ratings import Ratings
 from data_pipeline.source import RatingsSource
 from trainer.build import model_for, objective_for

@@ -10,9 +10,9 @@ import numpy as np
 from harness import article_task
 from harness.children import serve, timed
 
+from data_pipeline.batches.order import BatchOrder
+from data_pipeline.batches.superbatches import superbatches
 from data_pipeline.columns import Columns
-from data_pipeline.order import BatchOrder
-from data_pipeline.pipeline import superbatches
 from trainer.config import ModelConfig, OptimizerConfig, TrainConfig
 from trainer.devices import set_up_devices
 from trainer.engine import Engine

@@ -59,9 +59,9 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def ours(path: Path, job: dict[str, Any]) -> Feed:
+    from data_pipeline.batches.order import BatchOrder
+    from data_pipeline.batches.superbatches import superbatches
     from data_pipeline.columns import Columns
-    from data_pipeline.order import BatchOrder
-    from data_pipeline.pipeline import superbatches
 
     columns = Columns.open(path)
     order = BatchOrder(len(columns), job["batch"], seed=0)

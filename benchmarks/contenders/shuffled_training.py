@@ -13,10 +13,10 @@ import numpy as np
 from engine_steps import make_engine
 from harness.children import serve
 
+from data_pipeline.batches.order import BatchOrder
+from data_pipeline.batches.superbatches import superbatches
+from data_pipeline.batches.windows import Sizes
 from data_pipeline.columns import Columns
-from data_pipeline.order import BatchOrder
-from data_pipeline.pipeline import superbatches
-from data_pipeline.windows import Sizes
 from trainer.config import ModelConfig, TrainConfig
 from trainer.engine import Engine
 from trainer.scoring import Scorer

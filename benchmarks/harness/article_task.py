@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipeline.order import BatchOrder
+from data_pipeline.batches.order import BatchOrder
 
 NUM_USERS, NUM_ITEMS = 943, 1682
 EMBEDDING_DIM, HIDDEN_UNITS = 5, (128, 32)

@@ -8,14 +8,7 @@ import tensorflow as tf
 from trainer.config import ModelConfig
 from trainer.layers import Offset
 from trainer.models.features import MeanEmbedding, embedded, lookups, plain
-from trainer.models.inputs import (
-    ModelInputs,
-    bias,
-    embedding,
-    hidden_layers,
-    index_inputs,
-    output_dtype,
-)
+from trainer.models.inputs import ModelInputs, bias, embedding, hidden_layers, index_inputs, output_dtype
 
 # Of more values, too few rows have each pair: assumed.
 MAX_CROSSED_VALUES = 100

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from data_pipeline.batches.order import BatchOrder
+from data_pipeline.batches.windows import StepBlock, Windows
 from data_pipeline.columns import DTYPES, Columns
-from data_pipeline.order import BatchOrder
-from data_pipeline.windows import Block, Windows
 
 # Windows that are being read while one is in use, and the threads that do it: enough to keep a disk busy with
 # several reads at a time (measured, see docs/LOG.md).
@@ -22,7 +22,7 @@ Superbatch = dict[str, np.ndarray]
 
 
 def make_readers(
-    columns: Columns, order: BatchOrder, blocks: Sequence[Block], *, shards: range, num_shards: int
+    columns: Columns, order: BatchOrder, blocks: Sequence[StepBlock], *, shards: range, num_shards: int
 ) -> list[PermutationReader | WindowReader]:
     """A reader for each of a worker's shards.
 
@@ -53,7 +53,7 @@ class PermutationReader:
         self._shard = shard
         self._num_shards = num_shards
 
-    def superbatch(self, block: Block, block_steps: int) -> Superbatch:
+    def superbatch(self, block: StepBlock, block_steps: int) -> Superbatch:
         """A block's rows: user_index, item_index, rating, weight, each [block_steps, rows of the shard]."""
         rows = self._order.rows(
             block, block_steps=block_steps, shard=self._shard, num_shards=self._num_shards
@@ -106,7 +106,7 @@ class WindowReader:
         self._ahead: deque[_Window] = deque()
         self._slots: tuple[tuple[int, bool] | None, np.ndarray] = (None, np.empty(0))
 
-    def superbatch(self, block: Block, block_steps: int) -> Superbatch:
+    def superbatch(self, block: StepBlock, block_steps: int) -> Superbatch:
         """A block's rows: user_index, item_index, rating, weight, each [block_steps, rows of the shard]."""
         shape = (block_steps, self._rows)
         filled = {name: np.empty(shape, DTYPES[name]) for name in self._columns.names}

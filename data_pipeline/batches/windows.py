@@ -45,7 +45,7 @@ SIZES = Sizes()
 
 
 @dataclass(frozen=True)
-class Block:
+class StepBlock:
     """Consecutive steps of one epoch that one compiled call trains."""
 
     epoch: int
@@ -54,7 +54,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Part:
+class WindowSlice:
     """Consecutive steps of a block that are in one window: the same steps, counted in either."""
 
     window: int
@@ -63,7 +63,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Run:
+class RowRange:
     """Consecutive stored rows [first, first + num_rows)."""
 
     first: int
@@ -91,16 +91,16 @@ class Windows:
     def per_epoch(self) -> int:
         return -(-self.num_rows // (self.steps * self.global_batch_size))
 
-    def parts(self, block: Block) -> Iterator[Part]:
+    def parts(self, block: StepBlock) -> Iterator[WindowSlice]:
         """A block, cut where windows end."""
         done = 0
         while done < block.num_steps:
             window, within = divmod(block.first_step + done, self.steps)
             count = min(self.steps - within, block.num_steps - done)
-            yield Part(window, slice(within, within + count), slice(done, done + count))
+            yield WindowSlice(window, slice(within, within + count), slice(done, done + count))
             done += count
 
-    def runs(self, epoch: int, number: int, *, shard: int, num_shards: int) -> list[Run]:
+    def runs(self, epoch: int, number: int, *, shard: int, num_shards: int) -> list[RowRange]:
         """What one shard reads for a window, in the order of its slots."""
         begin = number * self.steps * self.global_batch_size
         first, last = (begin + slot for slot in self._slot_range(number, shard, num_shards))
@@ -109,7 +109,9 @@ class Windows:
         at = int(np.searchsorted(starts, first, side="right")) - 1
         while first < last:
             end = min(last, int(starts[at + 1]))
-            runs.append(Run(int(chunks[at]) * self.sizes.chunk_rows + first - int(starts[at]), end - first))
+            runs.append(
+                RowRange(int(chunks[at]) * self.sizes.chunk_rows + first - int(starts[at]), end - first)
+            )
             first, at = end, at + 1
         return runs
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from data_pipeline.windows import SIZES, Block, Sizes, Windows, random_state
+from data_pipeline.batches.windows import SIZES, Sizes, StepBlock, Windows, random_state
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class BatchOrder:
             return None
         return Windows(self.num_rows, self.global_batch_size, self.seed, self.sizes)
 
-    def rows(self, block: Block, *, block_steps: int, shard: int, num_shards: int) -> np.ndarray:
+    def rows(self, block: StepBlock, *, block_steps: int, shard: int, num_shards: int) -> np.ndarray:
         """Row numbers that one of `num_shards` equal shares of the global batch trains on in a block.
 
         Returns:
@@ -83,7 +83,7 @@ class BatchOrder:
 
 
 @dataclass(frozen=True)
-class Blocks(Sequence[Block]):
+class Blocks(Sequence[StepBlock]):
     """Blocks of steps, each computed when asked for: a run may be long.
 
     Blocks start at multiples of `block_steps` within an epoch and never cross its end, so the same steps
@@ -100,14 +100,14 @@ class Blocks(Sequence[Block]):
             return 0
         return self._number(self.last_step - 1) - self._number(self.first_step) + 1
 
-    def __getitem__(self, index: int) -> Block:  # type: ignore[override]
+    def __getitem__(self, index: int) -> StepBlock:  # type: ignore[override]
         if not 0 <= index < len(self):
             raise IndexError(index)
         epoch, number = divmod(self._number(self.first_step) + index, self._blocks_per_epoch)
         epoch_begin = epoch * self.steps_per_epoch
         begin = max(number * self.block_steps, self.first_step - epoch_begin)
         end = min((number + 1) * self.block_steps, self.steps_per_epoch, self.last_step - epoch_begin)
-        return Block(epoch, begin, end - begin)
+        return StepBlock(epoch, begin, end - begin)
 
     @property
     def _blocks_per_epoch(self) -> int:

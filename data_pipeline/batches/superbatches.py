@@ -8,9 +8,10 @@ from functools import lru_cache
 import numpy as np
 import tensorflow as tf
 
+from data_pipeline.batches.order import BatchOrder
+from data_pipeline.batches.reader import make_readers
+from data_pipeline.batches.windows import StepBlock
 from data_pipeline.columns import DTYPES, Columns
-from data_pipeline.order import BatchOrder, Block
-from data_pipeline.reader import make_readers
 
 # Two superbatches ready while one trains: measured enough, and bounded memory.
 PREFETCH = 2
@@ -19,7 +20,7 @@ PREFETCH = 2
 def superbatches(
     columns: Columns,
     order: BatchOrder,
-    blocks: Sequence[Block],
+    blocks: Sequence[StepBlock],
     *,
     block_steps: int,
     shards: range,
@@ -51,7 +52,7 @@ def superbatches(
         specs["batch_item_index"] = ((block_steps, order.global_batch_size), tf.int32)
 
     @lru_cache(maxsize=1)  # the replicas' superbatches of a block come one after the other
-    def batch_items(block: Block) -> np.ndarray:
+    def batch_items(block: StepBlock) -> np.ndarray:
         return whole.superbatch(block, block_steps)["item_index"]
 
     def superbatch(number: np.ndarray) -> list[np.ndarray]:
