@@ -1,9 +1,9 @@
 """Whether the order of large data trains as well as a permutation of all rows: validation curves over seeds.
 
 Large data are stored in random order once and read in chunks of neighbouring rows
-(data_pipeline/batches/windows.py). Both parts are needed: the table also shows chunks of rows that are stored by user or by time. What the order
-changes is told from noise by the same permutations with other seeds, initial weights unchanged.
-"""
+(data_pipeline/batches/windows.py). Both parts are needed: the table also shows chunks of rows that
+are stored by user or by time. What the order changes is told from noise by the same permutations
+with other seeds, initial weights unchanged. """
 
 from __future__ import annotations
 
