@@ -21,7 +21,7 @@ from harness.limits import memory_limit, peak_bytes
 from harness.machine import describe, machine_facts
 from harness.programs import end_cleanly_on_sigterm
 
-from data_pipeline.columns import SEGMENT_ROWS
+from data_pipeline.dataset.columns import SEGMENT_ROWS
 
 ROW_BYTES = 12
 NUM_USERS, NUM_ITEMS = 138_493, 26_744  # MovieLens-20M's

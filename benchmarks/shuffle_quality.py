@@ -3,7 +3,7 @@
 Large data are stored in random order once and read in chunks of neighbouring rows
 (data_pipeline/batches/windows.py). Both parts are needed: the table also shows chunks of rows that
 are stored by user or by time. What the order changes is told from noise by the same permutations
-with other seeds, initial weights unchanged. """
+with other seeds, initial weights unchanged."""
 
 from __future__ import annotations
 

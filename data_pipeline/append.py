@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_pipeline.dataset import OTHER_ITEMS, OTHER_USERS, PreparedDataset, open_dataset
+from data_pipeline.dataset.dataset import OTHER_ITEMS, OTHER_USERS, PreparedDataset, open_dataset
+from data_pipeline.dataset.manifest import write_manifest
+from data_pipeline.dataset.new_folder import replaced_folder
+from data_pipeline.dataset.splits import SPLITS
 from data_pipeline.errors import UserError
 from data_pipeline.fingerprint import computed_beside
-from data_pipeline.folder import replaced_folder
-from data_pipeline.labels import SPLITS
-from data_pipeline.prepare import Old, close_staging, open_staging, stage, write_files, write_manifest
+from data_pipeline.prepare import Old, close_staging, open_staging, stage, write_files
 from data_pipeline.prepare_progress import PrepareProgress
 from data_pipeline.report import ReadReport
 from data_pipeline.selection import select_rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_pipeline.labels import DROPPED
+from data_pipeline.dataset.splits import DROPPED
 from data_pipeline.staging import Staging
 
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
+from data_pipeline.dataset.splits import DROPPED, UNDECIDED
 from data_pipeline.errors import UserError
-from data_pipeline.labels import DROPPED, UNDECIDED
 from data_pipeline.repeated import repeated_pairs
 from data_pipeline.staging import Staging, in_threads
 

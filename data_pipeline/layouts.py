@@ -10,7 +10,7 @@ from pathlib import Path
 
 from data_pipeline.blocks import first_line
 from data_pipeline.config import GIVEN, SPLIT_NAMES, DataConfig
-from data_pipeline.dataset import MANIFEST
+from data_pipeline.dataset.manifest import MANIFEST
 from data_pipeline.delimited import DelimitedRatings, open_delimited
 from data_pipeline.errors import UserError
 from data_pipeline.header import COLUMN_ALIASES, ColumnChoice

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from data_pipeline.config import DataConfig
-from data_pipeline.dataset import FORMAT_VERSION, MANIFEST, PreparedDataset, manifest_checksum, open_dataset
+from data_pipeline.dataset.dataset import PreparedDataset, open_dataset
+from data_pipeline.dataset.manifest import MANIFEST, write_manifest
+from data_pipeline.dataset.new_folder import new_folder
+from data_pipeline.dataset.splits import DROPPED
 from data_pipeline.fingerprint import computed_beside
-from data_pipeline.folder import new_folder
-from data_pipeline.labels import DROPPED
 from data_pipeline.prepare_progress import PrepareProgress
 from data_pipeline.report import ReadReport
 from data_pipeline.selection import Selection, select_rows
@@ -157,11 +156,3 @@ def write_files(
         "sparsity": 1 - facts["splits"]["train"] / (num_users * num_items),
         **facts,
     }
-
-
-def write_manifest(folder: Path, content: dict[str, Any]) -> None:
-    """Writes the manifest: what the dataset is, and how each of its files can be checked."""
-    fingerprint = hashlib.sha256(json.dumps(content["files"], sort_keys=True).encode()).hexdigest()
-    manifest = {"format_version": FORMAT_VERSION, **content, "fingerprint": fingerprint}
-    manifest["checksum"] = manifest_checksum(manifest)
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n")

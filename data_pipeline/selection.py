@@ -10,8 +10,8 @@ import numpy as np
 
 from data_pipeline.config import DataConfig
 from data_pipeline.core import drop_rare
+from data_pipeline.dataset.splits import DROPPED, TEST, TRAIN, UNDECIDED, VALIDATION
 from data_pipeline.duplicates import Distinct, drop_duplicates
-from data_pipeline.labels import DROPPED, TEST, TRAIN, UNDECIDED, VALIDATION
 from data_pipeline.split import round_down, split_rows
 from data_pipeline.staging import Staging
 

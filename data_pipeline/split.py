@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from data_pipeline.config import SPLIT_NAMES, DataConfig
+from data_pipeline.dataset.splits import DROPPED, TEST, TRAIN, UNDECIDED, VALIDATION
 from data_pipeline.errors import UserError
-from data_pipeline.labels import DROPPED, TEST, TRAIN, UNDECIDED, VALIDATION
 from data_pipeline.shuffle import draw_swaps, undo_shuffle, undo_swaps
 from data_pipeline.staging import Staging, in_threads
 from data_pipeline.stored_order import order_keys

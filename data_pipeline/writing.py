@@ -13,14 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_pipeline.arrow_file import ArrowFile, write_table
-from data_pipeline.dataset import OTHER_ITEMS, OTHER_USERS
-from data_pipeline.labels import SPLITS, TRAIN
+from data_pipeline.dataset.arrow_file import ArrowFile, write_table
+from data_pipeline.dataset.dataset import OTHER_ITEMS, OTHER_USERS
+from data_pipeline.dataset.splits import SPLITS, TRAIN
+from data_pipeline.dataset.vocabulary import UNKNOWN_INDEX, Vocabulary
 from data_pipeline.selection import Selection
 from data_pipeline.staging import NUM_THREADS, Staging
 from data_pipeline.stored_order import order_keys
 from data_pipeline.threads import in_order
-from data_pipeline.vocabulary import UNKNOWN_INDEX, Vocabulary
 
 # Rows of a range of buckets that one thread works on: about 25 MB with all its copies.
 BUCKET_GROUP_ROWS = 1 << 19

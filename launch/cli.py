@@ -48,7 +48,7 @@ def train(
 
     DATA is what `prepare` takes, or a prepared dataset.
     """
-    from data_pipeline.dataset import MANIFEST
+    from data_pipeline.dataset.manifest import MANIFEST
     from data_pipeline.source import open_source
     from data_pipeline.split import check_split
     from trainer.config import make_config

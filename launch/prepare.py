@@ -13,7 +13,7 @@ import click
 from launch.options import AS_PATH, data_argument, json_option, print_result, settings_option
 
 if TYPE_CHECKING:
-    from data_pipeline.dataset import PreparedDataset
+    from data_pipeline.dataset.dataset import PreparedDataset
 
 
 def _choice(key: str) -> click.Choice:
@@ -127,7 +127,7 @@ _OF_READING = ("format", "columns", "bad_rows", "users", "items")
 
 
 def _prepare(data: str | None, out: Path, settings: list[str]) -> PreparedDataset:
-    from data_pipeline.folder import require_empty
+    from data_pipeline.dataset.new_folder import require_empty
     from data_pipeline.prepare import prepare_dataset
     from data_pipeline.source import open_source
     from data_pipeline.split import check_split
@@ -144,7 +144,7 @@ def _prepare(data: str | None, out: Path, settings: list[str]) -> PreparedDatase
 
 def _append(data: str | None, folder: Path, settings: list[str]) -> PreparedDataset:
     from data_pipeline.append import append_ratings
-    from data_pipeline.dataset import open_dataset
+    from data_pipeline.dataset.dataset import open_dataset
     from data_pipeline.source import open_source
     from trainer.config import make_config
     from trainer.recipes import RECIPES
@@ -161,7 +161,7 @@ def _append(data: str | None, folder: Path, settings: list[str]) -> PreparedData
 
 
 def _check(folder: Path) -> PreparedDataset:
-    from data_pipeline.check import check_dataset
+    from data_pipeline.dataset.check import check_dataset
 
     dataset = check_dataset(folder)
     print(f"checked   {folder}: every byte is as it was written", file=sys.stderr)

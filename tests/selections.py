@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from data_pipeline import repeated
 from data_pipeline import staging as staging_module
 from data_pipeline.config import DataConfig
-from data_pipeline.labels import DROPPED, SPLITS
+from data_pipeline.dataset.splits import DROPPED, SPLITS
 from data_pipeline.selection import Selection, select_rows
 from data_pipeline.staging import Staging
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from data_pipeline.columns import Columns
+from data_pipeline.dataset.columns import Columns
 from trainer.baselines import bias, ease
 from trainer.baselines.bias import BiasModel, fit_bias_model
 from trainer.baselines.ease import EaseRanker, why_too_large

@@ -10,10 +10,11 @@ import sys
 import pytest
 
 import runs
-from data_pipeline.arrow_file import write_table
-from data_pipeline.check import check_dataset
 from data_pipeline.config import DataConfig
-from data_pipeline.dataset import FORMAT_VERSION, manifest_checksum, open_dataset
+from data_pipeline.dataset.arrow_file import write_table
+from data_pipeline.dataset.check import check_dataset
+from data_pipeline.dataset.dataset import open_dataset
+from data_pipeline.dataset.manifest import FORMAT_VERSION, manifest_checksum
 from data_pipeline.errors import UserError
 from data_pipeline.prepare import prepare_dataset
 from data_pipeline.source import open_source
@@ -198,7 +199,7 @@ def test_training_on_much_data_refuses_an_index_out_of_range(tmp_path, permuted_
         "import data_pipeline.dataset\n"
         "from data_pipeline.order import BatchOrder\n"
         "from data_pipeline.windows import Sizes\n"
-        "data_pipeline.dataset.CHECKED_BYTES = 0\n"
+        "data_pipeline.dataset.dataset.CHECKED_BYTES = 0\n"
         f"BatchOrder.__init__.__defaults__ = (Sizes({permuted_rows}, 4, 512, 2),)\n"
         "from launch.main import main\n"
         f"main(['train', {str(data)!r}, '--workdir', {str(tmp_path / 'run')!r}])"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_pipeline.columns import Columns
+from data_pipeline.dataset.columns import Columns
 from data_pipeline.errors import UserError
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from data_pipeline.dataset.vocabulary import Vocabulary
 from data_pipeline.errors import UserError
-from data_pipeline.vocabulary import Vocabulary
 from trainer.holdout import holdout_of
 from trainer.slices import ranking_slices
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_pipeline.columns import Columns
+from data_pipeline.dataset.columns import Columns
 from data_pipeline.errors import UserError
 from trainer import layers
 from trainer.config import ModelConfig, ObjectiveConfig

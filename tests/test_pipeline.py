@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from data_pipeline.batches.order import BatchOrder
 from data_pipeline.batches.superbatches import superbatches
 from data_pipeline.batches.windows import Sizes
-from data_pipeline.columns import Columns
+from data_pipeline.dataset.columns import Columns
 
 # Orders by windows for a handful of rows.
 SIZES = st.sampled_from(

@@ -20,13 +20,13 @@ import pytest
 
 import runs
 from data_pipeline import fingerprint, prepare_progress, writing
-from data_pipeline import folder as folder_module
 from data_pipeline.append import append_ratings
-from data_pipeline.check import check_dataset
 from data_pipeline.config import DataConfig
-from data_pipeline.dataset import open_dataset
+from data_pipeline.dataset import new_folder as folder_module
+from data_pipeline.dataset.check import check_dataset
+from data_pipeline.dataset.dataset import open_dataset
+from data_pipeline.dataset.new_folder import new_folder
 from data_pipeline.errors import UserError
-from data_pipeline.folder import new_folder
 from data_pipeline.prepare import prepare_dataset
 from data_pipeline.source import open_source
 from launch.main import main

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from data_pipeline.dataset import open_dataset
+from data_pipeline.dataset.dataset import open_dataset
+from data_pipeline.dataset.splits import SPLITS
 from data_pipeline.generate import generate_ratings
-from data_pipeline.labels import SPLITS
 from launch.main import main
 from reading import write
 

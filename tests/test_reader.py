@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from data_pipeline.batches.order import BatchOrder
 from data_pipeline.batches.superbatches import superbatches
 from data_pipeline.batches.windows import Sizes
-from data_pipeline.columns import Columns
+from data_pipeline.dataset.columns import Columns
 
 WINDOWED = Sizes(permuted_rows=0, chunk_rows=4, window_rows=24, min_window_steps=2)
 

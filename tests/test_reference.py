@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import runs
-from data_pipeline.dataset import open_dataset
+from data_pipeline.dataset.dataset import open_dataset
 from trainer import reference
 from trainer.config import ModelConfig, OptimizerConfig, make_config
 from trainer.recipes import RECIPES

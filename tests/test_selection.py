@@ -6,8 +6,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from data_pipeline.dataset.splits import DROPPED, TEST, TRAIN
 from data_pipeline.errors import UserError
-from data_pipeline.labels import DROPPED, TEST, TRAIN
 from selections import config_of, parts_of, ratings_frames, select
 
 PAIR = ["user_id", "item_id"]

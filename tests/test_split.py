@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sklearn.model_selection import KFold, train_test_split
 
 from data_pipeline.config import DataConfig
+from data_pipeline.dataset.splits import TEST, TRAIN, VALIDATION
 from data_pipeline.errors import UserError
-from data_pipeline.labels import TEST, TRAIN, VALIDATION
 from data_pipeline.prepare import prepare_dataset
 from data_pipeline.shuffle import undo_shuffle
 from data_pipeline.source import open_source

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import runs
-from data_pipeline.dataset import open_dataset
+from data_pipeline.dataset.dataset import open_dataset
 from data_pipeline.errors import UserError
 from data_pipeline.generate import generate_ratings
 from trainer.comparison import compare

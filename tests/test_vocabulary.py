@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pipeline.vocabulary import UNKNOWN_INDEX, Vocabulary
+from data_pipeline.dataset.vocabulary import UNKNOWN_INDEX, Vocabulary
 
 integers = st.integers(-(2**63), 2**63 - 1) | st.integers(0, 20)
 strings = st.text(st.characters(codec="utf-8"), max_size=4)

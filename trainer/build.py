@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from data_pipeline.dataset import PreparedDataset
+from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.errors import UserError
 from trainer.config import Config
 from trainer.features import side_features

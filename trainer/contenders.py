@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from data_pipeline.dataset import PreparedDataset
+from data_pipeline.dataset.dataset import PreparedDataset
 from trainer.catalog_metrics import ItemFeatures, catalog_metrics, item_features
 from trainer.holdout import Holdout
 from trainer.interactions import Interactions

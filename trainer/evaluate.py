@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipeline.dataset import PreparedDataset
+from data_pipeline.dataset.dataset import PreparedDataset
+from data_pipeline.dataset.summary import protocol
 from data_pipeline.errors import UserError
 from trainer.baselines.bias import bias_model_of
 from trainer.baselines.ease import EaseRanker, why_too_large
@@ -16,7 +17,7 @@ from trainer.baselines.popularity import PopularityRanker
 from trainer.contenders import Contender, Metrics, RankingTask, ranking_slice_metrics, rating_slices
 from trainer.holdout import Holdout, holdout_of
 from trainer.metrics import rating_errors
-from trainer.protocol import protocol, ranking_protocol
+from trainer.protocol import ranking_protocol
 from trainer.ranking import Ranker, top_items
 from trainer.ranking_metrics import hits, ranking_metrics
 from trainer.run import Run, load_run

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from data_pipeline.config import DataConfig
-from data_pipeline.dataset import MANIFEST, PreparedDataset, open_dataset
+from data_pipeline.dataset.dataset import PreparedDataset, open_dataset
+from data_pipeline.dataset.manifest import MANIFEST
 from data_pipeline.errors import UserError
 from data_pipeline.prepare import prepare_dataset
 from data_pipeline.report import ReadReport

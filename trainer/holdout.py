@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_pipeline.dataset import PreparedDataset
+from data_pipeline.dataset.dataset import PreparedDataset
+from data_pipeline.dataset.splits import SPLITS
+from data_pipeline.dataset.vocabulary import UNKNOWN_INDEX
 from data_pipeline.errors import UserError
-from data_pipeline.labels import SPLITS
-from data_pipeline.vocabulary import UNKNOWN_INDEX
 from trainer.interactions import Interactions
 
 # What may be known when a split is judged, and is not recommended again.

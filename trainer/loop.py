@@ -13,7 +13,7 @@ import tensorflow as tf
 from data_pipeline.batches.order import BatchOrder
 from data_pipeline.batches.superbatches import superbatches
 from data_pipeline.batches.windows import StepBlock
-from data_pipeline.columns import Columns
+from data_pipeline.dataset.columns import Columns
 from trainer.checkpoint import Checkpoints, Position
 from trainer.config import TrainConfig
 from trainer.curves import Curves

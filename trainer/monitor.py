@@ -6,7 +6,7 @@ from functools import cached_property
 
 import keras
 
-from data_pipeline.dataset import PreparedDataset
+from data_pipeline.dataset.dataset import PreparedDataset
 from trainer.build import scorer_for
 from trainer.config import Config
 from trainer.evaluate import ranking_logs, split_errors, validation_logs

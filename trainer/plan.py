@@ -10,10 +10,10 @@ import keras
 import tensorflow as tf
 
 from data_pipeline.batches.order import BatchOrder
-from data_pipeline.dataset import PreparedDataset
+from data_pipeline.dataset.dataset import PreparedDataset
+from data_pipeline.dataset.summary import protocol
 from trainer.config import PARTS, Config
 from trainer.devices import Devices
-from trainer.protocol import protocol
 from trainer.workdir import Workdir
 
 # Of a model's embedding tables, the largest.

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_pipeline.dataset import PreparedDataset
+from data_pipeline.dataset.dataset import PreparedDataset
+from data_pipeline.dataset.splits import SPLITS
+from data_pipeline.dataset.vocabulary import UNKNOWN_INDEX
 from data_pipeline.errors import UserError
-from data_pipeline.labels import SPLITS
-from data_pipeline.vocabulary import UNKNOWN_INDEX
 from trainer.baselines.bias import bias_model_of
 from trainer.interactions import Interactions
 from trainer.ranking import top_items

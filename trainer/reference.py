@@ -15,8 +15,8 @@ import numpy as np
 
 from data_pipeline.batches.order import BatchOrder
 from data_pipeline.batches.windows import StepBlock
-from data_pipeline.columns import Columns
-from data_pipeline.dataset import PreparedDataset
+from data_pipeline.dataset.columns import Columns
+from data_pipeline.dataset.dataset import PreparedDataset
 from trainer.config import Config, ModelConfig, OptimizerConfig
 from trainer.metrics import rating_errors
 from trainer.random_bits import row_bits, unit_bits

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_pipeline.dataset import PreparedDataset
+from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.errors import UserError
 from trainer.config import Config, make_config
 from trainer.contenders import Contender, Metrics

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import keras
 
-from data_pipeline.dataset import PreparedDataset
+from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.errors import UserError
 from trainer.build import model_for, scorer_for
 from trainer.checkpoint import best_folder, restore_weights

@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 
 from data_pipeline.batches.order import BatchOrder
-from data_pipeline.dataset import PreparedDataset, open_dataset
+from data_pipeline.dataset.dataset import PreparedDataset, open_dataset
 from data_pipeline.errors import UserError
 from data_pipeline.ratings import Ratings
 from data_pipeline.source import RatingsSource

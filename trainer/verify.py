@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from data_pipeline.dataset import PreparedDataset
+from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.errors import UserError
 from trainer import reference
 from trainer.build import model_for

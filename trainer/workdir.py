@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from data_pipeline.dataset import PreparedDataset, open_dataset
+from data_pipeline.dataset.dataset import PreparedDataset, open_dataset
 from data_pipeline.errors import UserError
 from trainer.config import Config, config_from_json
 

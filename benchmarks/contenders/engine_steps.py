@@ -12,7 +12,7 @@ from harness.children import serve, timed
 
 from data_pipeline.batches.order import BatchOrder
 from data_pipeline.batches.superbatches import superbatches
-from data_pipeline.columns import Columns
+from data_pipeline.dataset.columns import Columns
 from trainer.config import ModelConfig, OptimizerConfig, TrainConfig
 from trainer.devices import set_up_devices
 from trainer.engine import Engine

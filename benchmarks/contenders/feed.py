@@ -61,7 +61,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
 def ours(path: Path, job: dict[str, Any]) -> Feed:
     from data_pipeline.batches.order import BatchOrder
     from data_pipeline.batches.superbatches import superbatches
-    from data_pipeline.columns import Columns
+    from data_pipeline.dataset.columns import Columns
 
     columns = Columns.open(path)
     order = BatchOrder(len(columns), job["batch"], seed=0)
@@ -119,7 +119,7 @@ def mapped_gather(path: Path, job: dict[str, Any]) -> Feed:
     import numpy as np
     import tensorflow as tf
 
-    from data_pipeline.columns import DTYPES, SEGMENT_ROWS, Columns
+    from data_pipeline.dataset.columns import DTYPES, SEGMENT_ROWS, Columns
 
     columns = Columns.open(path)
     names = columns.names
@@ -177,7 +177,7 @@ WAYS: dict[str, Callable[[Path, dict[str, Any]], Feed]] = {
 def _arrays(path: Path) -> dict[str, Any]:
     import numpy as np
 
-    from data_pipeline.columns import Columns
+    from data_pipeline.dataset.columns import Columns
 
     columns = Columns.open(path)
     arrays = {name: getattr(columns, name) for name in ("user_index", "item_index", "rating")}

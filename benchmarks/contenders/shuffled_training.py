@@ -16,7 +16,7 @@ from harness.children import serve
 from data_pipeline.batches.order import BatchOrder
 from data_pipeline.batches.superbatches import superbatches
 from data_pipeline.batches.windows import Sizes
-from data_pipeline.columns import Columns
+from data_pipeline.dataset.columns import Columns
 from trainer.config import ModelConfig, TrainConfig
 from trainer.engine import Engine
 from trainer.scoring import Scorer

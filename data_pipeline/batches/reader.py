@@ -11,7 +11,7 @@ import numpy as np
 
 from data_pipeline.batches.order import BatchOrder
 from data_pipeline.batches.windows import StepBlock, Windows
-from data_pipeline.columns import DTYPES, Columns
+from data_pipeline.dataset.columns import DTYPES, Columns
 
 # Windows that are being read while one is in use, and the threads that do it: enough to keep a disk busy with
 # several reads at a time (measured, see docs/LOG.md).

@@ -11,7 +11,7 @@ import tensorflow as tf
 from data_pipeline.batches.order import BatchOrder
 from data_pipeline.batches.reader import make_readers
 from data_pipeline.batches.windows import StepBlock
-from data_pipeline.columns import DTYPES, Columns
+from data_pipeline.dataset.columns import DTYPES, Columns
 
 # Two superbatches ready while one trains: measured enough, and bounded memory.
 PREFETCH = 2

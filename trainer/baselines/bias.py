@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_pipeline.columns import Columns
-from data_pipeline.dataset import PreparedDataset
+from data_pipeline.dataset.columns import Columns
+from data_pipeline.dataset.dataset import PreparedDataset
 
 # Shrinkage and sweeps chosen on validation rows cut from train (shared measurements; see docs/LOG.md).
 USER_SHRINKAGE = 3.0

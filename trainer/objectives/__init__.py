@@ -9,7 +9,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from data_pipeline.columns import Columns
+from data_pipeline.dataset.columns import Columns
 from data_pipeline.errors import UserError
 from trainer.config import ObjectiveConfig
 from trainer.interactions import Interactions

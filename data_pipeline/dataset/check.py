@@ -7,18 +7,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 
-from data_pipeline.columns import SEGMENT_ROWS
-from data_pipeline.dataset import (
-    MANIFEST,
-    OTHER_ITEMS,
-    OTHER_USERS,
-    PreparedDataset,
-    check_files,
-    open_dataset,
-)
+from data_pipeline.dataset.columns import SEGMENT_ROWS
+from data_pipeline.dataset.dataset import OTHER_ITEMS, OTHER_USERS, PreparedDataset, open_dataset
+from data_pipeline.dataset.manifest import MANIFEST, check_files
+from data_pipeline.dataset.splits import SPLITS
+from data_pipeline.dataset.vocabulary import UNKNOWN_INDEX, Vocabulary
 from data_pipeline.errors import UserError
-from data_pipeline.labels import SPLITS
-from data_pipeline.vocabulary import UNKNOWN_INDEX, Vocabulary
 
 
 def check_dataset(path: Path) -> PreparedDataset:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from data_pipeline.columns import SEGMENT_ROWS
+from data_pipeline.dataset.columns import SEGMENT_ROWS
 
 
 class ArrowFile:

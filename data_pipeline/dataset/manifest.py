@@ -1,0 +1,84 @@
+"""The manifest of a prepared dataset: format version, counts, checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from data_pipeline.config import DataConfig
+from data_pipeline.errors import UserError
+
+FORMAT_VERSION = 2
+MANIFEST = "manifest.json"
+_KEYS = (
+    *("name", "fingerprint", "settings", "splits", "files", "rating_scale", "source_fingerprint"),
+    *("rows", "users", "items", "sparsity", "cold", "rmse_floor", "source_files", "appended"),
+    *("dropped_rows", "first_dropped", "dropped_duplicates", "dropped_rare"),
+)
+_PIECE_BYTES = 1 << 20
+
+
+def check_manifest(file: Path, manifest: dict) -> None:
+    """Raises UserError where it is not what `prepare` writes."""
+    missing = [key for key in _KEYS if key not in manifest]
+    if missing:
+        raise UserError(f"{file}: not a reeltrain manifest: {missing[0]!r} is missing")
+    if manifest.get("checksum") != manifest_checksum(manifest):
+        raise UserError(f"{file}: its content does not match its checksum: it was changed")
+    for key in ("files", "settings", "splits"):
+        if not isinstance(manifest[key], dict):
+            raise UserError(
+                f"{file}: not a reeltrain manifest: {key} must be an object, got {manifest[key]!r}"
+            )
+    for name, expected in manifest["files"].items():
+        if not (isinstance(expected, dict) and {"bytes", "sha256"} <= set(expected)):
+            raise UserError(f"{file}: not a reeltrain manifest: of {name} it tells {expected!r}")
+    unknown = manifest["settings"].keys() - DataConfig.__dataclass_fields__.keys()
+    if unknown:
+        raise UserError(f"{file}: this reeltrain knows no setting data.{min(unknown)}; update it")
+    try:
+        DataConfig(**manifest["settings"])
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
+
+
+def check_files(path: Path, files: Mapping[str, dict]) -> None:
+    """Compares files with their checksums, byte by byte.
+
+    Args:
+        files: name -> what the manifest says of it.
+
+    Raises:
+        UserError: the first that was changed.
+    """
+    with ThreadPoolExecutor(2, "check") as threads:
+        for name, digest in zip(files, threads.map(lambda name: _sha256(path / name), files), strict=True):
+            if digest != files[name]["sha256"]:
+                rule = f"SHA-256 must be {files[name]['sha256']}, got {digest}"
+                raise UserError(f"{path / name}: {rule}: the file was changed")
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def manifest_checksum(manifest: dict) -> str:
+    """SHA-256 of all that a manifest says, but for the checksum itself."""
+    content = {key: value for key, value in manifest.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def write_manifest(folder: Path, content: dict[str, Any]) -> None:
+    """Writes the manifest: what the dataset is, and how each of its files can be checked."""
+    fingerprint = hashlib.sha256(json.dumps(content["files"], sort_keys=True).encode()).hexdigest()
+    manifest = {"format_version": FORMAT_VERSION, **content, "fingerprint": fingerprint}
+    manifest["checksum"] = manifest_checksum(manifest)
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n")
