@@ -16,9 +16,9 @@ from data_pipeline.dataset.new_folder import replaced_folder
 from data_pipeline.dataset.splits import SPLITS
 from data_pipeline.errors import UserError
 from data_pipeline.fingerprint import computed_beside
+from data_pipeline.parsing.chunks import ReadReport
 from data_pipeline.prepare import Old, close_staging, open_staging, stage, write_files
 from data_pipeline.prepare_progress import PrepareProgress
-from data_pipeline.report import ReadReport
 from data_pipeline.selection import select_rows
 from data_pipeline.source import RatingsSource
 

@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data_pipeline.blocks import first_line
 from data_pipeline.config import GIVEN, SPLIT_NAMES, DataConfig
 from data_pipeline.dataset.manifest import MANIFEST
-from data_pipeline.delimited import DelimitedRatings, open_delimited
 from data_pipeline.errors import UserError
-from data_pipeline.header import COLUMN_ALIASES, ColumnChoice
-from data_pipeline.lines import CSV, TABS, TSV, Dialect
 from data_pipeline.movielens import COLUMNS, FOLDERS, detect_folder
-from data_pipeline.parquet import ParquetRatings, open_parquet
-from data_pipeline.side_tables import SideFile
+from data_pipeline.parsing.blocks import first_line
+from data_pipeline.parsing.column_names import COLUMN_ALIASES, ColumnNames
+from data_pipeline.parsing.delimited import DelimitedRatings, open_delimited
+from data_pipeline.parsing.lines import CSV, TABS, TSV, Dialect
+from data_pipeline.parsing.parquet import ParquetRatings, open_parquet
+from data_pipeline.parsing.side_tables import SideFile
 
 _COMPRESSED = (".gz", ".zst", ".zstd")
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".pq": "parquet"}
@@ -77,7 +77,7 @@ def find_layout(data: str | Path, config: DataConfig) -> Layout:
     return replace(layout, side_files=(*kept, *given))
 
 
-def open_ratings(path: Path, format_name: str, choice: ColumnChoice) -> RatingsFile:
+def open_ratings(path: Path, format_name: str, choice: ColumnNames) -> RatingsFile:
     """One file of a layout, its columns found."""
     if format_name == "parquet":
         return open_parquet(path, choice)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from data_pipeline.lines import BARS, COLONS, CSV, TABS, Dialect
-from data_pipeline.side_tables import SideFile
+from data_pipeline.parsing.lines import BARS, COLONS, CSV, TABS, Dialect
+from data_pipeline.parsing.side_tables import SideFile
 
 # The columns of ratings files without a header line.
 COLUMNS = ("user_id", "item_id", "rating", "timestamp")

@@ -16,8 +16,8 @@ from data_pipeline.dataset.manifest import MANIFEST, write_manifest
 from data_pipeline.dataset.new_folder import new_folder
 from data_pipeline.dataset.splits import DROPPED
 from data_pipeline.fingerprint import computed_beside
+from data_pipeline.parsing.chunks import ReadReport
 from data_pipeline.prepare_progress import PrepareProgress
-from data_pipeline.report import ReadReport
 from data_pipeline.selection import Selection, select_rows
 from data_pipeline.source import RatingsSource
 from data_pipeline.split import check_split

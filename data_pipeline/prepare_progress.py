@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from data_pipeline.report import ReadReport
+from data_pipeline.parsing.chunks import ReadReport
 
 # Nothing is shown of what is done sooner.
 SILENT_SECS = 1.5

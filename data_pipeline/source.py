@@ -14,13 +14,12 @@ from data_pipeline.config import GIVEN, SPLIT_NAMES, DataConfig
 from data_pipeline.download import download_ml_100k
 from data_pipeline.errors import UserError
 from data_pipeline.fingerprint import fingerprint_of_batches, fingerprint_of_files
-from data_pipeline.frames import frame_columns, frame_parts
 from data_pipeline.generate import generate_ratings
-from data_pipeline.header import ColumnChoice
 from data_pipeline.layouts import RatingsFile, find_layout, given_side_files, open_ratings, predefined_rule
-from data_pipeline.parts import good_rows, parsed
-from data_pipeline.report import ReadReport
-from data_pipeline.side_tables import read_side_file
+from data_pipeline.parsing.chunks import ReadReport, good_rows, parsed
+from data_pipeline.parsing.column_names import ColumnNames
+from data_pipeline.parsing.frame import frame_columns, frame_parts
+from data_pipeline.parsing.side_tables import read_side_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +74,7 @@ def open_source(data: str | Path | pd.DataFrame | None, config: DataConfig) -> R
     Raises:
         UserError: there is no such file, or it does not fit the settings.
     """
-    choice = ColumnChoice.parse(config.columns)
+    choice = ColumnNames.parse(config.columns)
     if data is None:
         try:
             folder = download_ml_100k()
@@ -95,7 +94,7 @@ def open_source(data: str | Path | pd.DataFrame | None, config: DataConfig) -> R
     return _of_frame(data, config, choice)
 
 
-def _of_files(data: str | Path, config: DataConfig, choice: ColumnChoice, described: str) -> RatingsSource:
+def _of_files(data: str | Path, config: DataConfig, choice: ColumnNames, described: str) -> RatingsSource:
     layout = find_layout(data, config)
     num_train = len(layout.ratings)
     files = _opened((*layout.ratings, *layout.test_ratings), layout.format, choice)
@@ -123,7 +122,7 @@ def _of_files(data: str | Path, config: DataConfig, choice: ColumnChoice, descri
     return replace(source, test=test)
 
 
-def _opened(paths: Sequence[Path], format_name: str, choice: ColumnChoice) -> list[RatingsFile]:
+def _opened(paths: Sequence[Path], format_name: str, choice: ColumnNames) -> list[RatingsFile]:
     files = [open_ratings(path, format_name, choice) for path in paths]
     for file in files:
         if file.columns.keys() != files[0].columns.keys():
@@ -146,7 +145,7 @@ def _batches_of_files(
     return batches
 
 
-def _of_frame(frame: pd.DataFrame, config: DataConfig, choice: ColumnChoice) -> RatingsSource:
+def _of_frame(frame: pd.DataFrame, config: DataConfig, choice: ColumnNames) -> RatingsSource:
     name = "frame"
     _refuse_predefined(config)
     frame_columns(frame, choice, name=name)

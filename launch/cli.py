@@ -112,7 +112,7 @@ def predict(
         )
     if pairs is not None and user is not None:
         raise click.UsageError("give --pairs or --user and --item, got both")
-    from data_pipeline.pairs import read_pairs
+    from data_pipeline.parsing.pairs import read_pairs
 
     asked = read_pairs(pairs) if pairs is not None else [(user, item)] if user is not None else None
     workdir = existing_run(workdir)

@@ -12,10 +12,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_pipeline import blocks
-from data_pipeline.blocks import BYTE_ORDER_MARK
 from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
+from data_pipeline.parsing import blocks
+from data_pipeline.parsing.blocks import BYTE_ORDER_MARK
 from data_pipeline.source import open_source
 from odd_files import FORMATS, IDS, NUMBERS, compressed, mutated, text_file
 from reading import read_data, write

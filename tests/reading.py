@@ -6,7 +6,7 @@ import pytest
 
 from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
-from data_pipeline.report import ReadReport
+from data_pipeline.parsing.chunks import ReadReport
 from data_pipeline.source import open_source
 
 

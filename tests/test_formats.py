@@ -8,10 +8,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from data_pipeline import blocks
 from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
-from data_pipeline.report import ReadReport
+from data_pipeline.parsing import blocks
+from data_pipeline.parsing.chunks import ReadReport
 from data_pipeline.source import open_source
 from reading import read, read_data, refusal, write
 
@@ -273,7 +273,7 @@ def test_a_generator_that_is_left_unfinished_holds_nothing_up(tmp_path, monkeypa
 
 def test_memory_is_bounded_by_the_size_of_a_block_and_not_of_the_file(tmp_path, monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 18)
-    monkeypatch.setattr("data_pipeline.parts._NUM_THREADS", 2)
+    monkeypatch.setattr("data_pipeline.parsing.chunks._NUM_THREADS", 2)
     path = write(tmp_path, "user_id,item_id,rating\n" + "1234567,7654321,4.5\n" * 1_000_000)
     source, before, peak = open_source(path, DataConfig()), pa.total_allocated_bytes(), 0
     tracemalloc.start()

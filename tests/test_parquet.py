@@ -120,7 +120,7 @@ def test_types_that_cannot_be_meant_are_refused(tmp_path, column, kind):
 def test_a_bad_row_is_named_by_its_number_in_the_file_and_can_be_dropped(
     tmp_path, monkeypatch, rows_per_batch
 ):
-    monkeypatch.setattr("data_pipeline.parquet.ROWS_PER_BATCH", rows_per_batch)
+    monkeypatch.setattr("data_pipeline.parsing.parquet.ROWS_PER_BATCH", rows_per_batch)
     path = write_parquet(tmp_path, user=["a", "b", None], rating=[1.0, float("nan"), 2.0])
     with pytest.raises(UserError) as caught:
         read_data(path)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_pipeline import blocks
+from data_pipeline.parsing import blocks
 from odd_files import FORMATS, IDS, NUMBERS
 from reader_fuzz import compare
 from reading import write

@@ -9,7 +9,7 @@ import pytest
 
 from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
-from data_pipeline.report import ReadReport
+from data_pipeline.parsing.chunks import ReadReport
 from data_pipeline.source import open_source
 from reading import write
 
@@ -135,7 +135,7 @@ def test_a_table_with_a_fault_is_refused(tmp_path, content, expected):
 
 
 def test_a_large_table_is_read_in_blocks_and_its_twice_named_id_found(tmp_path, monkeypatch):
-    monkeypatch.setattr("data_pipeline.blocks.BLOCK_BYTES", 1000)
+    monkeypatch.setattr("data_pipeline.parsing.blocks.BLOCK_BYTES", 1000)
     rows = "".join(f"i{row},{row}\n" for row in range(5000))
     items = items_of(tmp_path, "item_id,size\n" + rows)
     assert items["size"].to_pylist() == list(range(5000))

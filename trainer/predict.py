@@ -10,7 +10,7 @@ import numpy as np
 
 from data_pipeline.dataset.vocabulary import UNKNOWN_INDEX
 from data_pipeline.errors import UserError
-from data_pipeline.frames import ids_as_text
+from data_pipeline.parsing.frame import ids_as_text
 from trainer.run import Run, load_run
 
 if TYPE_CHECKING:

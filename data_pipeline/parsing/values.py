@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_pipeline.errors import shown
-from data_pipeline.ids import Typed, exact_limit, ids, nulls, plain_array
+from data_pipeline.parsing.ids import Typed, exact_limit, ids, nulls, plain_array
 
 _RULES = {
     "user_id": "must not be empty",

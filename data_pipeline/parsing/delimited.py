@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_pipeline.blocks import Block
 from data_pipeline.errors import UserError
-from data_pipeline.header import ColumnChoice
-from data_pipeline.ids import ids
-from data_pipeline.lines import Dialect, Line
-from data_pipeline.parts import Part
-from data_pipeline.text_file import ArrowText, TextFile, read_header
-from data_pipeline.values import row_fault, typed
+from data_pipeline.parsing.blocks import TextBlock
+from data_pipeline.parsing.chunks import Chunk
+from data_pipeline.parsing.column_names import ColumnNames
+from data_pipeline.parsing.ids import ids
+from data_pipeline.parsing.lines import Dialect, Line
+from data_pipeline.parsing.text_file import ArrowText, TextFile, read_header
+from data_pipeline.parsing.values import row_fault, typed
 
 _TYPES = {
     "user_id": pa.int64(),
@@ -53,17 +53,17 @@ class DelimitedRatings:
     def columns(self) -> dict[str, int]:
         return self.file.columns
 
-    def tasks(self) -> Iterator[Callable[[], Part]]:
+    def tasks(self) -> Iterator[Callable[[], Chunk]]:
         """What is to be done to read the file, part by part."""
         return (partial(self.parse, block) for block in self.file.blocks())
 
-    def parse(self, block: Block) -> Part:
+    def parse(self, block: TextBlock) -> Chunk:
         """The good rows of a block: by Arrow where that is exact, else by our own reader of lines."""
         text = self.file.for_arrow(block)
         if text is not None:
             batch = self._direct(text)
             if batch is not None:
-                return Part(batch, raw_bytes=block.raw_bytes)
+                return Chunk(batch, raw_bytes=block.raw_bytes)
         columns = self.file.arrow_columns(text, self.file.as_text()) if text is not None else None
         if columns is not None:
             batch, faults = typed(columns)
@@ -73,7 +73,7 @@ class DelimitedRatings:
             batch, faults = typed(columns)
             if faults is not None:
                 bad = sorted(bad + [good[row] for row in np.flatnonzero(faults)])
-        return Part(
+        return Chunk(
             batch, len(bad), block.raw_bytes, lambda n: self.file.name_rows(block, bad[:n], self._fault)
         )
 
@@ -123,7 +123,7 @@ def _are_integers(column: pa.ChunkedArray) -> bool:
 
 
 def open_delimited(
-    path: Path, dialect: Dialect, choice: ColumnChoice, *, names: Sequence[str] | None = None
+    path: Path, dialect: Dialect, choice: ColumnNames, *, names: Sequence[str] | None = None
 ) -> DelimitedRatings:
     """Finds the columns of a file of ratings.
 

@@ -12,7 +12,7 @@ from typing import IO
 import pyarrow as pa
 
 from data_pipeline.errors import UserError
-from data_pipeline.lines import Dialect, Line, count_line_ends, end_of_last_row, split_lines
+from data_pipeline.parsing.lines import Dialect, Line, count_line_ends, end_of_last_row, split_lines
 
 # About 350,000 rows of user, item, rating and time. A row longer than the limit is a mistake, such as a quote
 # that is never closed, and must not fill the memory.
@@ -23,7 +23,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
-class Block:
+class TextBlock:
     """Whole rows of a file, about `BLOCK_BYTES` of them.
 
     Attributes:
@@ -38,7 +38,7 @@ class Block:
     is_last: bool = False
 
 
-def read_blocks(path: Path, dialect: Dialect, *, start: int = 0, block_bytes: int) -> Iterator[Block]:
+def read_blocks(path: Path, dialect: Dialect, *, start: int = 0, block_bytes: int) -> Iterator[TextBlock]:
     """The file's rows from an offset on; the last block may end with an open quote.
 
     Raises:
@@ -59,7 +59,7 @@ def read_blocks(path: Path, dialect: Dialect, *, start: int = 0, block_bytes: in
             if end:
                 del content[end:]
                 raw_bytes = raw.tell() - counted
-                yield Block(content, offset, raw_bytes, is_last=not num_read)
+                yield TextBlock(content, offset, raw_bytes, is_last=not num_read)
                 counted += raw_bytes
             if not num_read:
                 return

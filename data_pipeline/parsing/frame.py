@@ -9,16 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_pipeline.header import ColumnChoice
-from data_pipeline.ids import ids
-from data_pipeline.parquet import ROWS_PER_BATCH, typed_part
-from data_pipeline.parts import Part
+from data_pipeline.parsing.chunks import Chunk
+from data_pipeline.parsing.column_names import ColumnNames
+from data_pipeline.parsing.ids import ids
+from data_pipeline.parsing.parquet import ROWS_PER_BATCH, typed_part
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def frame_parts(frame: pd.DataFrame, choice: ColumnChoice, *, name: str) -> Iterator[Part]:
+def frame_parts(frame: pd.DataFrame, choice: ColumnNames, *, name: str) -> Iterator[Chunk]:
     """The ratings of a frame with columns named as in a CSV."""
     columns = frame_columns(frame, choice, name=name)
     for first in range(0, len(frame), ROWS_PER_BATCH):
@@ -27,7 +27,7 @@ def frame_parts(frame: pd.DataFrame, choice: ColumnChoice, *, name: str) -> Iter
         yield typed_part(arrays, source=name, first=first)
 
 
-def frame_columns(frame: pd.DataFrame, choice: ColumnChoice, *, name: str) -> dict[str, int]:
+def frame_columns(frame: pd.DataFrame, choice: ColumnNames, *, name: str) -> dict[str, int]:
     """Our columns -> positions among the frame's."""
     return choice.match([str(column) for column in frame.columns], source=name)
 

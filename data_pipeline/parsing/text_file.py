@@ -10,10 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from data_pipeline import blocks
-from data_pipeline.blocks import BYTE_ORDER_MARK, Block, first_line, line_number
 from data_pipeline.errors import UserError
-from data_pipeline.lines import Dialect, Line, end_of_last_row, split_lines
+from data_pipeline.parsing import blocks
+from data_pipeline.parsing.blocks import BYTE_ORDER_MARK, TextBlock, first_line, line_number
+from data_pipeline.parsing.lines import Dialect, Line, end_of_last_row, split_lines
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class TextFile:
     num_columns: int
     start: int = 0
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[TextBlock]:
         return blocks.read_blocks(self.path, self.dialect, start=self.start, block_bytes=blocks.BLOCK_BYTES)
 
-    def for_arrow(self, block: Block) -> ArrowText | None:
+    def for_arrow(self, block: TextBlock) -> ArrowText | None:
         """The block, or None where Arrow would not see the rows that are there."""
         content, delimiter = block.content, self.dialect.delimiter
         # Arrow takes a byte order mark off every block; ours of the file is off already.
@@ -105,7 +105,7 @@ class TextFile:
         """Types for `arrow_columns`: all columns as they are written."""
         return dict.fromkeys(self.columns, pa.string())
 
-    def line_columns(self, block: Block) -> tuple[dict[str, pa.Array], list[int], list[int]]:
+    def line_columns(self, block: TextBlock) -> tuple[dict[str, pa.Array], list[int], list[int]]:
         """(columns of the rows that have the right form, which these are, which have not), counted from 0.
 
         Raises:
@@ -125,7 +125,7 @@ class TextFile:
         columns = {c: pa.array([row[i] for row in rows], pa.string()) for i, c in enumerate(self.columns)}
         return columns, good, bad
 
-    def text_columns(self, block: Block) -> dict[str, pa.Array]:
+    def text_columns(self, block: TextBlock) -> dict[str, pa.Array]:
         """The columns as they are written.
 
         Raises:
@@ -152,7 +152,7 @@ class TextFile:
             return f"a ratings file is UTF-8 text, got {line.shown_bytes}"
         return f"a row has {self.num_columns} columns, got {len(line.raw_fields)}: {line.shown}"
 
-    def name_rows(self, block: Block, ordinals: Sequence[int], fault: Callable[[Line], str]) -> list[str]:
+    def name_rows(self, block: TextBlock, ordinals: Sequence[int], fault: Callable[[Line], str]) -> list[str]:
         """`file:line: fault` of some rows of a block, counted from 0."""
         first, wanted = line_number(self.path, block.offset), set(ordinals)
         lines = islice(split_lines(block.content, self.dialect), max(wanted) + 1)
@@ -162,7 +162,7 @@ class TextFile:
             if ordinal in wanted
         ]
 
-    def _has_open_quote(self, block: Block) -> bool:
+    def _has_open_quote(self, block: TextBlock) -> bool:
         if not (block.is_last and self.dialect.quotes and b'"' in block.content):
             return False
         return end_of_last_row(block.content + b"\n", self.dialect) <= len(block.content)

@@ -23,7 +23,7 @@ _OPTION_OF = {"user_id": "user", "item_id": "item"}
 
 
 @dataclass(frozen=True)
-class ColumnChoice:
+class ColumnNames:
     """What `data.columns` says.
 
     Attributes:
@@ -35,7 +35,7 @@ class ColumnChoice:
     left_out: frozenset[str] = frozenset()
 
     @classmethod
-    def parse(cls, text: str) -> ColumnChoice:
+    def parse(cls, text: str) -> ColumnNames:
         """Reads `user=a,item=b,rating=none`.
 
         >>> ColumnChoice.parse("user=who, rating=none")

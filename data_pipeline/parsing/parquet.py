@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_pipeline.errors import UserError
-from data_pipeline.header import ColumnChoice
-from data_pipeline.parts import Part
-from data_pipeline.values import row_fault, typed
+from data_pipeline.parsing.chunks import Chunk
+from data_pipeline.parsing.column_names import ColumnNames
+from data_pipeline.parsing.values import row_fault, typed
 
 ROWS_PER_BATCH = 1 << 18
 
@@ -35,7 +35,7 @@ class ParquetRatings:
     num_rows: int
     num_bytes: int
 
-    def tasks(self) -> Iterator[Callable[[], Part]]:
+    def tasks(self) -> Iterator[Callable[[], Chunk]]:
         """What is to be done to read the file, part by part."""
         first = 0
         wanted = [self.names[position] for position in self.columns.values()]
@@ -46,7 +46,7 @@ class ParquetRatings:
         if first != self.num_rows:
             raise UserError(f"{self.path}: the file says {self.num_rows} rows, got {first}")
 
-    def parse(self, first: int, raw: pa.RecordBatch) -> Part:
+    def parse(self, first: int, raw: pa.RecordBatch) -> Chunk:
         """The good rows of raw columns.
 
         Args:
@@ -63,7 +63,7 @@ class ParquetRatings:
         )
 
 
-def typed_part(columns: dict[str, pa.Array], *, source: str, first: int, raw_bytes: int = 0) -> Part:
+def typed_part(columns: dict[str, pa.Array], *, source: str, first: int, raw_bytes: int = 0) -> Chunk:
     """Columns of any type as a part whose bad rows are named by source and number of the row, from 0.
 
     Raises:
@@ -82,10 +82,10 @@ def typed_part(columns: dict[str, pa.Array], *, source: str, first: int, raw_byt
             for row in rows[:count]
         ]
 
-    return Part(batch, len(rows), raw_bytes, name_bad)
+    return Chunk(batch, len(rows), raw_bytes, name_bad)
 
 
-def open_parquet(path: Path, choice: ColumnChoice) -> ParquetRatings:
+def open_parquet(path: Path, choice: ColumnNames) -> ParquetRatings:
     """Finds the columns of a Parquet file of ratings.
 
     Raises:

@@ -11,7 +11,6 @@ from functools import cache
 import pyarrow as pa
 
 from data_pipeline.errors import UserError
-from data_pipeline.report import ReadReport
 from data_pipeline.threads import in_order, num_cores
 
 # So many dropped rows are named in a report.
@@ -20,7 +19,7 @@ _NUM_THREADS = min(num_cores(), 8)
 
 
 @dataclass(frozen=True)
-class Part:
+class Chunk:
     """A piece of a source after typing.
 
     Attributes:
@@ -37,7 +36,7 @@ class Part:
 
 
 def good_rows(
-    parts: Iterable[Part], report: ReadReport, *, drop: bool, name: str
+    parts: Iterable[Chunk], report: ReadReport, *, drop: bool, name: str
 ) -> Iterator[pa.RecordBatch]:
     """The batches of the parts; fills the report.
 
@@ -64,7 +63,7 @@ def good_rows(
         raise UserError(f"{name}: a ratings file needs rows, got none{dropped}")
 
 
-def parsed(tasks: Iterable[Callable[[], Part]]) -> Iterator[Part]:
+def parsed(tasks: Iterable[Callable[[], Chunk]]) -> Iterator[Chunk]:
     """Does the tasks in threads, a few ahead of what was asked for, so that memory stays bounded."""
     return in_order(tasks, _threads(os.getpid()), ahead=_NUM_THREADS + 2)
 
@@ -77,3 +76,21 @@ def _threads(_: int) -> ThreadPoolExecutor:
     maybe within a thread's start or end, where waiting for threads to end would last for ever.
     """
     return ThreadPoolExecutor(_NUM_THREADS, "parse")
+
+
+@dataclass
+class ReadReport:
+    """What reading met so far; filled while batches are read.
+
+    Attributes:
+        total_bytes, bytes_read: of the files, compressed as they are; 0 where there are none.
+        rows: handed out in batches.
+        dropped_rows: bad rows left out with `bad_rows=drop`.
+        first_dropped: a few of them, each as its error would read.
+    """
+
+    total_bytes: int = 0
+    bytes_read: int = 0
+    rows: int = 0
+    dropped_rows: int = 0
+    first_dropped: list[str] = field(default_factory=list)

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_pipeline.errors import UserError, shown
-from data_pipeline.header import COLUMN_ALIASES, ColumnChoice
-from data_pipeline.ids import ids, plain_array
-from data_pipeline.lines import Dialect, Line
-from data_pipeline.parquet import read_parquet_table
-from data_pipeline.text_file import TextFile, read_header
-from data_pipeline.values import numbers, row_fault
+from data_pipeline.parsing.column_names import COLUMN_ALIASES, ColumnNames
+from data_pipeline.parsing.ids import ids, plain_array
+from data_pipeline.parsing.lines import Dialect, Line
+from data_pipeline.parsing.parquet import read_parquet_table
+from data_pipeline.parsing.text_file import TextFile, read_header
+from data_pipeline.parsing.values import numbers, row_fault
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class SideFile:
     finish: Callable[[pa.Table], pa.Table] | None = None
 
 
-def read_side_file(side: SideFile, choice: ColumnChoice) -> pa.Table:
+def read_side_file(side: SideFile, choice: ColumnNames) -> pa.Table:
     """The table: the ids in column `key` (int64 or string), then the features.
 
     Numeric columns become int64 or float64 (null where a field is empty), columns with an `a|b` in them lists
@@ -119,7 +119,7 @@ def _parquet_columns(side: SideFile) -> tuple[dict[str, pa.ChunkedArray], Callab
     return columns, lambda row: f"{side.path}: row {row}"
 
 
-def _key_column(names: Sequence[str], side: SideFile, choice: ColumnChoice) -> str:
+def _key_column(names: Sequence[str], side: SideFile, choice: ColumnNames) -> str:
     chosen = [] if choice.positional else [choice.names[side.key]] if side.key in choice.names else []
     wanted = [*chosen, *COLUMN_ALIASES[side.key], "id"]
     plain = [name.strip().lower() for name in names]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from data_pipeline.errors import UserError
-from data_pipeline.header import COLUMN_ALIASES
-from data_pipeline.lines import CSV, Line
-from data_pipeline.text_file import TextFile, read_header
+from data_pipeline.parsing.column_names import COLUMN_ALIASES
+from data_pipeline.parsing.lines import CSV, Line
+from data_pipeline.parsing.text_file import TextFile, read_header
 
 
 def read_pairs(path: Path) -> list[tuple[str, str]]:
