@@ -21,7 +21,7 @@ from harness.programs import end_cleanly_on_sigterm
 
 from data_pipeline.config import DataConfig
 from data_pipeline.generate import generate_ratings
-from data_pipeline.prepare import prepare_dataset
+from data_pipeline.prepare.prepare import prepare_dataset
 from data_pipeline.ratings import source_of
 
 BATCH = 8192

@@ -49,8 +49,8 @@ def train(
     DATA is what `prepare` takes, or a prepared dataset.
     """
     from data_pipeline.dataset.manifest import MANIFEST
+    from data_pipeline.prepare.splitting.rules import check_split
     from data_pipeline.source import open_source
-    from data_pipeline.split import check_split
     from trainer.config import make_config
     from trainer.recipes import RECIPES
     from trainer.workdir import Workdir

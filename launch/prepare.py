@@ -128,9 +128,9 @@ _OF_READING = ("format", "columns", "bad_rows", "users", "items")
 
 def _prepare(data: str | None, out: Path, settings: list[str]) -> PreparedDataset:
     from data_pipeline.dataset.new_folder import require_empty
-    from data_pipeline.prepare import prepare_dataset
+    from data_pipeline.prepare.prepare import prepare_dataset
+    from data_pipeline.prepare.splitting.rules import check_split
     from data_pipeline.source import open_source
-    from data_pipeline.split import check_split
     from trainer.config import make_config
     from trainer.recipes import RECIPES
 
@@ -143,8 +143,8 @@ def _prepare(data: str | None, out: Path, settings: list[str]) -> PreparedDatase
 
 
 def _append(data: str | None, folder: Path, settings: list[str]) -> PreparedDataset:
-    from data_pipeline.append import append_ratings
     from data_pipeline.dataset.dataset import open_dataset
+    from data_pipeline.prepare.append import append_ratings
     from data_pipeline.source import open_source
     from trainer.config import make_config
     from trainer.recipes import RECIPES

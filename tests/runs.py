@@ -17,7 +17,7 @@ import numpy as np
 
 from data_pipeline.config import DataConfig
 from data_pipeline.generate import generate_ratings
-from data_pipeline.prepare import prepare_dataset
+from data_pipeline.prepare.prepare import prepare_dataset
 from data_pipeline.ratings import source_of
 
 TIMEOUT_SECS = 180

@@ -12,12 +12,12 @@ import pandas as pd
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from data_pipeline import repeated
-from data_pipeline import staging as staging_module
 from data_pipeline.config import DataConfig
 from data_pipeline.dataset.splits import DROPPED, SPLITS
-from data_pipeline.selection import Selection, select_rows
-from data_pipeline.staging import Staging
+from data_pipeline.prepare import staging as staging_module
+from data_pipeline.prepare.splitting import repeated_pairs as repeated
+from data_pipeline.prepare.splitting.assign import SplitAssignment, select_rows
+from data_pipeline.prepare.staging import Staging
 
 
 def batches_of(frame: pd.DataFrame, sizes: list[int]) -> list[pa.RecordBatch]:
@@ -41,7 +41,7 @@ def select(
     sizes: tuple[int, ...] = (7, 1, 64),
     group_rows: int = 8,
     **arguments,
-) -> Selection:
+) -> SplitAssignment:
     """What `select_rows` says of the frame's rows, staged in small pieces and in groups of few users."""
     with (
         patch.multiple(staging_module, RUN_ROWS=16, CHUNK_ROWS=6, MIN_GROUP_ROWS=group_rows),

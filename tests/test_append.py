@@ -14,13 +14,13 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 import runs
-from data_pipeline import append as append_module
-from data_pipeline.append import append_ratings
 from data_pipeline.config import DataConfig
 from data_pipeline.dataset.check import check_dataset
 from data_pipeline.dataset.splits import SPLITS
 from data_pipeline.errors import UserError
-from data_pipeline.prepare import prepare_dataset
+from data_pipeline.prepare import append as append_module
+from data_pipeline.prepare.append import append_ratings
+from data_pipeline.prepare.prepare import prepare_dataset
 from data_pipeline.source import open_source
 from launch.main import main
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_pipeline import codes as codes_module
-from data_pipeline.codes import IdCodes
+from data_pipeline.prepare import id_codes as codes_module
+from data_pipeline.prepare.id_codes import IdCodes
 
 integers = st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 20) | st.sampled_from([2**26 - 1, 2**26])
 strings = st.text(st.characters(codec="utf-8"), max_size=4) | st.integers(-3, 20).map(str)

@@ -11,15 +11,16 @@ import pyarrow as pa
 import pytest
 
 from conftest import ACCENTED_TITLE
-from data_pipeline import staging, writing
 from data_pipeline.config import DataConfig
 from data_pipeline.dataset import arrow_file
 from data_pipeline.dataset.columns import SEGMENT_ROWS
 from data_pipeline.dataset.manifest import FORMAT_VERSION
 from data_pipeline.dataset.splits import SPLITS
-from data_pipeline.prepare import prepare_dataset
+from data_pipeline.prepare import staging
+from data_pipeline.prepare import write as writing
+from data_pipeline.prepare.prepare import prepare_dataset
+from data_pipeline.prepare.stored_order import order_keys
 from data_pipeline.source import open_source, source_of_table
-from data_pipeline.stored_order import order_keys
 
 NAMES = ["user_id", "item_id", "rating", "timestamp"]
 

@@ -9,7 +9,7 @@ import pytest
 from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
 from data_pipeline.generate import generate_ratings
-from data_pipeline.prepare import prepare_dataset
+from data_pipeline.prepare.prepare import prepare_dataset
 from data_pipeline.ratings import source_of
 from data_pipeline.source import open_source
 from trainer.baselines.popularity import PopularityRanker

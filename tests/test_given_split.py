@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_pipeline.append import append_ratings
 from data_pipeline.config import DataConfig
 from data_pipeline.dataset.check import check_dataset
 from data_pipeline.dataset.dataset import open_dataset
 from data_pipeline.errors import UserError
-from data_pipeline.prepare import prepare_dataset
+from data_pipeline.prepare.append import append_ratings
+from data_pipeline.prepare.prepare import prepare_dataset
 from data_pipeline.source import open_source
 from launch.main import main
 

@@ -19,15 +19,17 @@ import pandas as pd
 import pytest
 
 import runs
-from data_pipeline import fingerprint, prepare_progress, writing
-from data_pipeline.append import append_ratings
+from data_pipeline import fingerprint
 from data_pipeline.config import DataConfig
 from data_pipeline.dataset import new_folder as folder_module
 from data_pipeline.dataset.check import check_dataset
 from data_pipeline.dataset.dataset import open_dataset
 from data_pipeline.dataset.new_folder import new_folder
 from data_pipeline.errors import UserError
-from data_pipeline.prepare import prepare_dataset
+from data_pipeline.prepare import progress as prepare_progress
+from data_pipeline.prepare import write as writing
+from data_pipeline.prepare.append import append_ratings
+from data_pipeline.prepare.prepare import prepare_dataset
 from data_pipeline.source import open_source
 from launch.main import main
 
@@ -91,7 +93,7 @@ def test_a_step_that_fails_leaves_nothing(tiny_ratings, tmp_path, monkeypatch, f
     def fail(*_args, **_kwargs):
         raise RuntimeError("planted")
 
-    monkeypatch.setattr(f"data_pipeline.prepare.{step}", fail)
+    monkeypatch.setattr(f"data_pipeline.prepare.prepare.{step}", fail)
     with pytest.raises(RuntimeError, match="planted"):
         prepare(tiny_ratings, out)
     assert listing(tmp_path) == before

@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data_pipeline import repeated
-from data_pipeline.repeated import repeated_pairs
-from data_pipeline.staging import Staging
+from data_pipeline.prepare.splitting import repeated_pairs as repeated
+from data_pipeline.prepare.splitting.repeated_pairs import repeated_pairs
+from data_pipeline.prepare.staging import Staging
 
 
 @pytest.fixture

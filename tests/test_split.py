@@ -12,11 +12,11 @@ from sklearn.model_selection import KFold, train_test_split
 from data_pipeline.config import DataConfig
 from data_pipeline.dataset.splits import TEST, TRAIN, VALIDATION
 from data_pipeline.errors import UserError
-from data_pipeline.prepare import prepare_dataset
-from data_pipeline.shuffle import undo_shuffle
+from data_pipeline.prepare.prepare import prepare_dataset
+from data_pipeline.prepare.splitting.inverse_shuffle import undo_shuffle
+from data_pipeline.prepare.splitting.rules import check_split, random_labels
+from data_pipeline.prepare.stored_order import order_keys
 from data_pipeline.source import open_source
-from data_pipeline.split import check_split, random_labels
-from data_pipeline.stored_order import order_keys
 from selections import config_of, parts_of, ratings_frames
 
 fractions = st.floats(0.05, 0.5)

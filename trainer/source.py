@@ -11,7 +11,7 @@ from data_pipeline.config import DataConfig
 from data_pipeline.dataset.dataset import PreparedDataset, open_dataset
 from data_pipeline.dataset.manifest import MANIFEST
 from data_pipeline.errors import UserError
-from data_pipeline.prepare import prepare_dataset
+from data_pipeline.prepare.prepare import prepare_dataset
 from data_pipeline.ratings import Ratings, source_of
 from data_pipeline.source import RatingsSource, open_source
 from trainer.config import Config

@@ -17,16 +17,16 @@ from data_pipeline.dataset.new_folder import new_folder
 from data_pipeline.dataset.splits import DROPPED
 from data_pipeline.fingerprint import computed_beside
 from data_pipeline.parsing.chunks import ReadReport
-from data_pipeline.prepare_progress import PrepareProgress
-from data_pipeline.selection import Selection, select_rows
+from data_pipeline.prepare.progress import PrepareProgress
+from data_pipeline.prepare.splitting.assign import SplitAssignment, select_rows
+from data_pipeline.prepare.splitting.rules import check_split
+from data_pipeline.prepare.staging import Staging
+from data_pipeline.prepare.write import training_vocabularies, write_parts, write_sides
 from data_pipeline.source import RatingsSource
-from data_pipeline.split import check_split
-from data_pipeline.staging import Staging
-from data_pipeline.writing import training_vocabularies, write_parts, write_sides
 
 
 @dataclass(frozen=True)
-class Old:
+class ExistingRows:
     """What a dataset that is added to has already.
 
     Attributes:
@@ -122,12 +122,12 @@ def stage(source: RatingsSource, staging: Staging, report: ReadReport, progress:
 def write_files(
     folder: Path,
     staging: Staging,
-    selection: Selection,
+    selection: SplitAssignment,
     user_table: pa.Table | None,
     item_table: pa.Table | None,
     progress: PrepareProgress,
     *,
-    old: Old | None = None,
+    old: ExistingRows | None = None,
 ) -> dict[str, Any]:
     """Writes all files but the manifest; returns what that says of them."""
     progress.selecting("indexing", staging.num_rows)

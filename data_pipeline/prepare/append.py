@@ -17,9 +17,9 @@ from data_pipeline.dataset.splits import SPLITS
 from data_pipeline.errors import UserError
 from data_pipeline.fingerprint import computed_beside
 from data_pipeline.parsing.chunks import ReadReport
-from data_pipeline.prepare import Old, close_staging, open_staging, stage, write_files
-from data_pipeline.prepare_progress import PrepareProgress
-from data_pipeline.selection import select_rows
+from data_pipeline.prepare.prepare import ExistingRows, close_staging, open_staging, stage, write_files
+from data_pipeline.prepare.progress import PrepareProgress
+from data_pipeline.prepare.splitting.assign import select_rows
 from data_pipeline.source import RatingsSource
 
 
@@ -58,7 +58,7 @@ def append_ratings(source: RatingsSource, path: Path, *, quiet: bool = True) -> 
                 report = ReadReport()
                 stage(_same_columns(source, dataset), staging, report, progress)
                 staging.finish()
-                old = Old(np.concatenate(labels), num_users=len(users), num_items=len(items))
+                old = ExistingRows(np.concatenate(labels), num_users=len(users), num_items=len(items))
                 selection = select_rows(
                     staging,
                     config,

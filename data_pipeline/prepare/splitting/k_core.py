@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from data_pipeline.dataset.splits import DROPPED
-from data_pipeline.staging import Staging
+from data_pipeline.prepare.staging import Staging
 
 
 def drop_rare(

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from data_pipeline.codes import IdCodes
 from data_pipeline.errors import UserError
-from data_pipeline.stored_order import MAX_ROWS, order_keys
+from data_pipeline.prepare.id_codes import IdCodes
+from data_pipeline.prepare.stored_order import MAX_ROWS, order_keys
 from data_pipeline.threads import num_cores
 
 DTYPES: dict[str, np.dtype] = {

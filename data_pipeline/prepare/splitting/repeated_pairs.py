@@ -6,7 +6,7 @@ from threading import Lock
 
 import numpy as np
 
-from data_pipeline.staging import NUM_THREADS, Staging, in_threads
+from data_pipeline.prepare.staging import NUM_THREADS, Staging, in_threads
 
 # Groups of users, so small that what is known of one stays in a core's cache; their numbers fit into a byte.
 _MAX_GROUPS = 127

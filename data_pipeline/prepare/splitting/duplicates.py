@@ -9,12 +9,12 @@ import numpy as np
 
 from data_pipeline.dataset.splits import DROPPED, UNDECIDED
 from data_pipeline.errors import UserError
-from data_pipeline.repeated import repeated_pairs
-from data_pipeline.staging import Staging, in_threads
+from data_pipeline.prepare.splitting.repeated_pairs import repeated_pairs
+from data_pipeline.prepare.staging import Staging, in_threads
 
 
 @dataclass(frozen=True)
-class Distinct:
+class DuplicateReport:
     """What became of repeated ratings.
 
     Attributes:
@@ -33,7 +33,7 @@ def drop_duplicates(
     rule: Literal["keep-last", "keep-first", "mean", "error"],
     *,
     num_train: int | None = None,
-) -> Distinct:
+) -> DuplicateReport:
     """Keeps one row of each (user, item) pair and labels the others `DROPPED`.
 
     The last is that of the highest timestamp, of those the last in the source; without timestamps the last in
@@ -50,10 +50,10 @@ def drop_duplicates(
         UserError: there is one, and `rule` is `error`.
     """
     names = ["row", "user", "item", "rating"] + (["timestamp"] if "timestamp" in staging.names else [])
-    found: list[Distinct] = []
+    found: list[DuplicateReport] = []
     pairs = repeated_pairs(staging)
     if not len(pairs):
-        return Distinct()
+        return DuplicateReport()
 
     def search(group: tuple[int, int]) -> None:
         columns = _repeated(staging, group, names, pairs)
@@ -63,7 +63,7 @@ def drop_duplicates(
     in_threads(search, staging.user_groups())
     rows = np.concatenate([each.mean_rows for each in found])
     order = np.argsort(rows)
-    return Distinct(
+    return DuplicateReport(
         num_dropped=sum(each.num_dropped for each in found),
         mean_rows=rows[order],
         mean_ratings=np.concatenate([each.mean_ratings for each in found])[order],
@@ -104,7 +104,7 @@ def _rows_in(values: np.ndarray, column: np.ndarray) -> np.ndarray:
 
 def _keep_one(
     columns: dict[str, np.ndarray], labels: np.ndarray, rule: str, staging: Staging, num_train: int | None
-) -> Distinct:
+) -> DuplicateReport:
     """Deals with rows as `_repeated` gives them."""
     rows, pair = columns["row"], columns["pair"]
     begins = _begins(pair)
@@ -132,7 +132,11 @@ def _keep_one(
     labels[rows] = DROPPED
     labels[kept] = stays
     num_dropped = len(rows) - len(kept)
-    return Distinct(num_dropped, kept, means.astype(np.float32)) if rule == "mean" else Distinct(num_dropped)
+    return (
+        DuplicateReport(num_dropped, kept, means.astype(np.float32))
+        if rule == "mean"
+        else DuplicateReport(num_dropped)
+    )
 
 
 def _begins(*columns: np.ndarray) -> np.ndarray:

@@ -14,9 +14,9 @@ import numpy as np
 from data_pipeline.config import SPLIT_NAMES, DataConfig
 from data_pipeline.dataset.splits import DROPPED, TEST, TRAIN, UNDECIDED, VALIDATION
 from data_pipeline.errors import UserError
-from data_pipeline.shuffle import draw_swaps, undo_shuffle, undo_swaps
-from data_pipeline.staging import Staging, in_threads
-from data_pipeline.stored_order import order_keys
+from data_pipeline.prepare.splitting.inverse_shuffle import draw_swaps, undo_shuffle, undo_swaps
+from data_pipeline.prepare.staging import Staging, in_threads
+from data_pipeline.prepare.stored_order import order_keys
 
 # Which splits a setting has an effect on; elsewhere another value than the default is an error.
 _USED_BY = {

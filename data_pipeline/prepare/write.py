@@ -17,9 +17,9 @@ from data_pipeline.dataset.arrow_file import ArrowFile, write_table
 from data_pipeline.dataset.dataset import OTHER_ITEMS, OTHER_USERS
 from data_pipeline.dataset.splits import SPLITS, TRAIN
 from data_pipeline.dataset.vocabulary import UNKNOWN_INDEX, Vocabulary
-from data_pipeline.selection import Selection
-from data_pipeline.staging import NUM_THREADS, Staging
-from data_pipeline.stored_order import order_keys
+from data_pipeline.prepare.splitting.assign import SplitAssignment
+from data_pipeline.prepare.staging import NUM_THREADS, Staging
+from data_pipeline.prepare.stored_order import order_keys
 from data_pipeline.threads import in_order
 
 # Rows of a range of buckets that one thread works on: about 25 MB with all its copies.
@@ -27,7 +27,7 @@ BUCKET_GROUP_ROWS = 1 << 19
 
 
 @dataclass(frozen=True)
-class Side:
+class EntityIndex:
     """Users or items.
 
     Attributes:
@@ -43,7 +43,7 @@ class Side:
 
 def training_vocabularies(
     staging: Staging, labels: np.ndarray, *, old_users: int = 0, old_items: int = 0
-) -> tuple[Side, Side]:
+) -> tuple[EntityIndex, EntityIndex]:
     """Users and items of the training rows.
 
     Args:
@@ -65,7 +65,7 @@ def training_vocabularies(
     )
 
 
-def _side(ids: pa.Array, seen: np.ndarray, *, num_old: int) -> Side:
+def _side(ids: pa.Array, seen: np.ndarray, *, num_old: int) -> EntityIndex:
     new = np.flatnonzero(seen[num_old:]) + num_old
     new_ids = ids.take(pa.array(new))
     order = pc.sort_indices(new_ids).to_numpy()
@@ -73,15 +73,15 @@ def _side(ids: pa.Array, seen: np.ndarray, *, num_old: int) -> Side:
     index_of[:num_old] = np.arange(1, num_old + 1)
     index_of[new[order]] = np.arange(num_old + 1, num_old + 1 + len(new))
     known = pa.concat_arrays([ids.slice(0, num_old), new_ids.take(pa.array(order))])
-    return Side(Vocabulary(known), index_of, ids)
+    return EntityIndex(Vocabulary(known), index_of, ids)
 
 
 def write_parts(
     folder: Path,
     staging: Staging,
-    selection: Selection,
-    users: Side,
-    items: Side,
+    selection: SplitAssignment,
+    users: EntityIndex,
+    items: EntityIndex,
     *,
     done: Callable[[int], None] = lambda _rows: None,
 ) -> dict[str, Any]:
@@ -119,7 +119,11 @@ def write_parts(
 
 
 def write_sides(
-    folder: Path, users: Side, items: Side, user_table: pa.Table | None, item_table: pa.Table | None
+    folder: Path,
+    users: EntityIndex,
+    items: EntityIndex,
+    user_table: pa.Table | None,
+    item_table: pa.Table | None,
 ) -> dict[str, Any]:
     """Writes users and items; returns what the manifest says of the files.
 
@@ -147,7 +151,7 @@ def write_sides(
 class _Cold:
     """Rows of a part whose user or item training does not have, and how many users and items that are."""
 
-    def __init__(self, users: Side, items: Side) -> None:
+    def __init__(self, users: EntityIndex, items: EntityIndex) -> None:
         self._seen = {"user": np.zeros(len(users.ids), bool), "item": np.zeros(len(items.ids), bool)}
         self._rows = {"user": 0, "item": 0}
         self._any = 0
@@ -169,7 +173,7 @@ class _Cold:
         }
 
 
-def _schema(staging: Staging, users: Side, items: Side, *, raw_ids: bool) -> pa.Schema:
+def _schema(staging: Staging, users: EntityIndex, items: EntityIndex, *, raw_ids: bool) -> pa.Schema:
     fields = [("user_id", users.ids.type), ("item_id", items.ids.type)] if raw_ids else []
     fields += [("user_index", pa.int32()), ("item_index", pa.int32()), ("rating", pa.float32())]
     kinds = {"timestamp": pa.int64(), "weight": pa.float32()}
@@ -178,7 +182,7 @@ def _schema(staging: Staging, users: Side, items: Side, *, raw_ids: bool) -> pa.
 
 
 def _ordered_parts(
-    staging: Staging, labels: np.ndarray, selection: Selection, users: Side, items: Side
+    staging: Staging, labels: np.ndarray, selection: SplitAssignment, users: EntityIndex, items: EntityIndex
 ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """For each range of buckets its number of rows, and the columns of its rows in each part, in order."""
 
@@ -208,7 +212,12 @@ def _ascending(keys: np.ndarray) -> np.ndarray:
 
 
 def _part(
-    columns: dict[str, np.ndarray], place: np.ndarray, users: Side, items: Side, *, raw_ids: bool
+    columns: dict[str, np.ndarray],
+    place: np.ndarray,
+    users: EntityIndex,
+    items: EntityIndex,
+    *,
+    raw_ids: bool,
 ) -> dict[str, Any]:
     user, item = columns["user"][place], columns["item"][place]
     part: dict[str, Any] = {"user_index": users.index_of[user], "item_index": items.index_of[item]}
@@ -219,7 +228,7 @@ def _part(
     return part
 
 
-def _put_means(columns: dict[str, np.ndarray], selection: Selection) -> None:
+def _put_means(columns: dict[str, np.ndarray], selection: SplitAssignment) -> None:
     """Gives the rows that stand for several ratings their mean."""
     rows, means = selection.distinct.mean_rows, selection.distinct.mean_ratings
     found = np.minimum(np.searchsorted(rows, columns["row"]), len(rows) - 1)

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_pipeline.config import DataConfig
-from data_pipeline.core import drop_rare
 from data_pipeline.dataset.splits import DROPPED, TEST, TRAIN, UNDECIDED, VALIDATION
-from data_pipeline.duplicates import Distinct, drop_duplicates
-from data_pipeline.split import round_down, split_rows
-from data_pipeline.staging import Staging
+from data_pipeline.prepare.splitting.duplicates import DuplicateReport, drop_duplicates
+from data_pipeline.prepare.splitting.k_core import drop_rare
+from data_pipeline.prepare.splitting.rules import round_down, split_rows
+from data_pipeline.prepare.staging import Staging
 
 
 @dataclass(frozen=True)
-class Selection:
+class SplitAssignment:
     """One byte a row.
 
     Attributes:
@@ -27,7 +27,7 @@ class Selection:
     """
 
     labels: np.ndarray
-    distinct: Distinct
+    distinct: DuplicateReport
     num_rare: int
 
     def num_rows(self) -> dict[str, int]:
@@ -44,7 +44,7 @@ def select_rows(
     old_labels: np.ndarray | None = None,
     distinct: bool = False,
     say: Callable[[str], None] = lambda _phase: None,
-) -> Selection:
+) -> SplitAssignment:
     """Drops repeated ratings, then users and items with few, then splits what is left.
 
     Args:
@@ -65,7 +65,9 @@ def select_rows(
         labels[num_train:] = TEST
     say("looking for repeated ratings")
     found = (
-        Distinct() if distinct else drop_duplicates(staging, labels, config.duplicates, num_train=num_train)
+        DuplicateReport()
+        if distinct
+        else drop_duplicates(staging, labels, config.duplicates, num_train=num_train)
     )
     num_rare = 0
     if config.min_user_ratings > 1 or config.min_item_ratings > 1:
@@ -81,4 +83,4 @@ def select_rows(
     split_rows(staging, labels, config, rounding=math.ceil if old_labels is None else round_down)
     assert not (labels == UNDECIDED).any()
     assert labels.max(initial=0) in (TRAIN, VALIDATION, TEST, DROPPED)
-    return Selection(labels=labels, distinct=found, num_rare=num_rare)
+    return SplitAssignment(labels=labels, distinct=found, num_rare=num_rare)
