@@ -16,7 +16,7 @@ from data_pipeline.config import DataConfig
 from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.errors import UserError
 from data_pipeline.prepare.prepare import prepare_dataset
-from data_pipeline.source import open_source
+from data_pipeline.sources.open_source import open_source
 from trainer.evaluate import Evaluation, evaluate
 from trainer.predict import predict
 from trainer.recommend import Recommendation, recommend

@@ -20,9 +20,9 @@ from harness.machine import describe, machine_facts
 from harness.programs import end_cleanly_on_sigterm
 
 from data_pipeline.config import DataConfig
-from data_pipeline.generate import generate_ratings
 from data_pipeline.prepare.prepare import prepare_dataset
-from data_pipeline.ratings import source_of
+from data_pipeline.sources.generated import generate_ratings
+from data_pipeline.sources.in_memory import source_of
 
 BATCH = 8192
 # Name -> (workers, replicas of each, threads that TensorFlow is given or None).

@@ -50,7 +50,7 @@ def train(
     """
     from data_pipeline.dataset.manifest import MANIFEST
     from data_pipeline.prepare.splitting.rules import check_split
-    from data_pipeline.source import open_source
+    from data_pipeline.sources.open_source import open_source
     from trainer.config import make_config
     from trainer.recipes import RECIPES
     from trainer.workdir import Workdir

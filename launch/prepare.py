@@ -130,7 +130,7 @@ def _prepare(data: str | None, out: Path, settings: list[str]) -> PreparedDatase
     from data_pipeline.dataset.new_folder import require_empty
     from data_pipeline.prepare.prepare import prepare_dataset
     from data_pipeline.prepare.splitting.rules import check_split
-    from data_pipeline.source import open_source
+    from data_pipeline.sources.open_source import open_source
     from trainer.config import make_config
     from trainer.recipes import RECIPES
 
@@ -145,7 +145,7 @@ def _prepare(data: str | None, out: Path, settings: list[str]) -> PreparedDatase
 def _append(data: str | None, folder: Path, settings: list[str]) -> PreparedDataset:
     from data_pipeline.dataset.dataset import open_dataset
     from data_pipeline.prepare.append import append_ratings
-    from data_pipeline.source import open_source
+    from data_pipeline.sources.open_source import open_source
     from trainer.config import make_config
     from trainer.recipes import RECIPES
 

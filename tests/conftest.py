@@ -11,7 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from data_pipeline.generate import generate_ratings
+from data_pipeline.sources.generated import generate_ratings
 from data_pipeline.threads import num_cores
 
 # The tests' devices are CPUs, logical ones where they need several; here and in child processes.

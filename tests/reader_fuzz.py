@@ -16,7 +16,7 @@ from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
 from data_pipeline.parsing import blocks
 from data_pipeline.parsing.blocks import BYTE_ORDER_MARK
-from data_pipeline.source import open_source
+from data_pipeline.sources.open_source import open_source
 from odd_files import FORMATS, IDS, NUMBERS, compressed, mutated, text_file
 from reading import read_data, write
 from slow_reader import Expected, csv_rows, expect, rows_of, written_as_integers

@@ -7,7 +7,7 @@ import pytest
 from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
 from data_pipeline.parsing.chunks import ReadReport
-from data_pipeline.source import open_source
+from data_pipeline.sources.open_source import open_source
 
 
 def write(folder, content, name="ratings.csv"):

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from data_pipeline.config import DataConfig
-from data_pipeline.generate import generate_ratings
 from data_pipeline.prepare.prepare import prepare_dataset
-from data_pipeline.ratings import source_of
+from data_pipeline.sources.generated import generate_ratings
+from data_pipeline.sources.in_memory import source_of
 
 TIMEOUT_SECS = 180
 FORKS = Path(__file__).with_name("forks.py")

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 import reeltrain
-from data_pipeline.generate import generate_ratings
+from data_pipeline.sources.generated import generate_ratings
 from trainer.metrics import rating_errors
 
 pytestmark = pytest.mark.slow

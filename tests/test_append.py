@@ -21,7 +21,7 @@ from data_pipeline.errors import UserError
 from data_pipeline.prepare import append as append_module
 from data_pipeline.prepare.append import append_ratings
 from data_pipeline.prepare.prepare import prepare_dataset
-from data_pipeline.source import open_source
+from data_pipeline.sources.open_source import open_source
 from launch.main import main
 
 PAIR = ["user_id", "item_id"]

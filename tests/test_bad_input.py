@@ -9,7 +9,7 @@ import pytest
 from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
 from data_pipeline.prepare.prepare import prepare_dataset
-from data_pipeline.source import open_source
+from data_pipeline.sources.open_source import open_source
 from launch.main import main
 from trainer.config import make_config
 from trainer.recipes import RECIPES

@@ -17,7 +17,7 @@ from data_pipeline.dataset.dataset import open_dataset
 from data_pipeline.dataset.manifest import FORMAT_VERSION, manifest_checksum
 from data_pipeline.errors import UserError
 from data_pipeline.prepare.prepare import prepare_dataset
-from data_pipeline.source import open_source
+from data_pipeline.sources.open_source import open_source
 from launch.main import main
 
 

@@ -20,7 +20,8 @@ from data_pipeline.prepare import staging
 from data_pipeline.prepare import write as writing
 from data_pipeline.prepare.prepare import prepare_dataset
 from data_pipeline.prepare.stored_order import order_keys
-from data_pipeline.source import open_source, source_of_table
+from data_pipeline.sources.in_memory import source_of_table
+from data_pipeline.sources.open_source import open_source
 
 NAMES = ["user_id", "item_id", "rating", "timestamp"]
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_pipeline.config import DataConfig
-from data_pipeline.source import open_source
+from data_pipeline.sources.open_source import open_source
 from reading import read, read_data, refusal, write
 
 HEADER = "user_id,item_id,rating,timestamp\n"

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from data_pipeline.download import CONNECT_TIMEOUT_SECS, cache_folder, download_ml_100k
+from data_pipeline.sources.download import CONNECT_TIMEOUT_SECS, cache_folder, download_ml_100k
 from reading import read_data
 
 USER_DATA = "1\t2\t3\t4\n"

@@ -8,10 +8,10 @@ import pytest
 
 from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
-from data_pipeline.generate import generate_ratings
 from data_pipeline.prepare.prepare import prepare_dataset
-from data_pipeline.ratings import source_of
-from data_pipeline.source import open_source
+from data_pipeline.sources.generated import generate_ratings
+from data_pipeline.sources.in_memory import source_of
+from data_pipeline.sources.open_source import open_source
 from trainer.baselines.popularity import PopularityRanker
 from trainer.config import Config, ObjectiveConfig
 from trainer.contenders import Contender, train_interactions

@@ -12,7 +12,7 @@ from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
 from data_pipeline.parsing import blocks
 from data_pipeline.parsing.chunks import ReadReport
-from data_pipeline.source import open_source
+from data_pipeline.sources.open_source import open_source
 from reading import read, read_data, refusal, write
 
 CSV = "user_id,item_id,rating,timestamp\n1,10,3,100\n2,20,4.5,200\n3,10,1,300\n"

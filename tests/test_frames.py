@@ -10,7 +10,7 @@ import pytest
 from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
 from data_pipeline.parsing.frame import ids_as_text
-from data_pipeline.source import open_source
+from data_pipeline.sources.open_source import open_source
 from reading import read_data
 
 

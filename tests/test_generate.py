@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from data_pipeline import generate
-from data_pipeline.generate import generate_ratings
+from data_pipeline.sources import generated as generate
+from data_pipeline.sources.generated import generate_ratings
 
 
 @pytest.fixture(scope="module")

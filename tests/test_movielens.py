@@ -8,7 +8,7 @@ import pytest
 from conftest import ACCENTED_TITLE
 from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
-from data_pipeline.source import open_source
+from data_pipeline.sources.open_source import open_source
 from reading import read_data, table_of, write
 
 

@@ -19,7 +19,6 @@ import pandas as pd
 import pytest
 
 import runs
-from data_pipeline import fingerprint
 from data_pipeline.config import DataConfig
 from data_pipeline.dataset import new_folder as folder_module
 from data_pipeline.dataset.check import check_dataset
@@ -30,7 +29,8 @@ from data_pipeline.prepare import progress as prepare_progress
 from data_pipeline.prepare import write as writing
 from data_pipeline.prepare.append import append_ratings
 from data_pipeline.prepare.prepare import prepare_dataset
-from data_pipeline.source import open_source
+from data_pipeline.sources import fingerprint
+from data_pipeline.sources.open_source import open_source
 from launch.main import main
 
 

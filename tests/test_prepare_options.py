@@ -6,7 +6,7 @@ import pytest
 
 from data_pipeline.dataset.dataset import open_dataset
 from data_pipeline.dataset.splits import SPLITS
-from data_pipeline.generate import generate_ratings
+from data_pipeline.sources.generated import generate_ratings
 from launch.main import main
 from reading import write
 

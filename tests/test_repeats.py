@@ -12,7 +12,7 @@ import pytest
 
 import reeltrain
 from data_pipeline.errors import UserError
-from data_pipeline.generate import generate_ratings
+from data_pipeline.sources.generated import generate_ratings
 from trainer.config import make_config
 from trainer.contenders import Contender
 from trainer.devices import most_replicas, set_up_devices

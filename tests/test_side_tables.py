@@ -10,7 +10,7 @@ import pytest
 from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
 from data_pipeline.parsing.chunks import ReadReport
-from data_pipeline.source import open_source
+from data_pipeline.sources.open_source import open_source
 from reading import write
 
 RATINGS = "user_id,item_id,rating\n1,a,3\n2,b,4\n"

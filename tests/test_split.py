@@ -16,7 +16,7 @@ from data_pipeline.prepare.prepare import prepare_dataset
 from data_pipeline.prepare.splitting.inverse_shuffle import undo_shuffle
 from data_pipeline.prepare.splitting.rules import check_split, random_labels
 from data_pipeline.prepare.stored_order import order_keys
-from data_pipeline.source import open_source
+from data_pipeline.sources.open_source import open_source
 from selections import config_of, parts_of, ratings_frames
 
 fractions = st.floats(0.05, 0.5)

@@ -9,7 +9,7 @@ import pytest
 import runs
 from data_pipeline.dataset.dataset import open_dataset
 from data_pipeline.errors import UserError
-from data_pipeline.generate import generate_ratings
+from data_pipeline.sources.generated import generate_ratings
 from trainer.comparison import compare
 from trainer.config import make_config
 from trainer.excerpt import prepare_excerpt

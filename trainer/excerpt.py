@@ -15,7 +15,8 @@ from data_pipeline.dataset.manifest import MANIFEST
 from data_pipeline.errors import UserError
 from data_pipeline.parsing.chunks import ReadReport
 from data_pipeline.prepare.prepare import prepare_dataset
-from data_pipeline.source import RatingsSource, open_source
+from data_pipeline.sources.open_source import open_source
+from data_pipeline.sources.source import RatingsSource
 from trainer.config import Config
 from trainer.source import refuse_split_settings
 

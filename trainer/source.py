@@ -12,8 +12,9 @@ from data_pipeline.dataset.dataset import PreparedDataset, open_dataset
 from data_pipeline.dataset.manifest import MANIFEST
 from data_pipeline.errors import UserError
 from data_pipeline.prepare.prepare import prepare_dataset
-from data_pipeline.ratings import Ratings, source_of
-from data_pipeline.source import RatingsSource, open_source
+from data_pipeline.sources.in_memory import Ratings, source_of
+from data_pipeline.sources.open_source import open_source
+from data_pipeline.sources.source import RatingsSource
 from trainer.config import Config
 from trainer.devices import Devices
 from trainer.workdir import RUNS, Workdir, wait_for_chief

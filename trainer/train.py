@@ -17,8 +17,8 @@ import tensorflow as tf
 from data_pipeline.batches.order import BatchOrder
 from data_pipeline.dataset.dataset import PreparedDataset, open_dataset
 from data_pipeline.errors import UserError
-from data_pipeline.ratings import Ratings
-from data_pipeline.source import RatingsSource
+from data_pipeline.sources.in_memory import Ratings
+from data_pipeline.sources.source import RatingsSource
 from trainer.build import model_for, objective_for
 from trainer.checkpoint import Checkpoints
 from trainer.config import Config, TrainConfig, make_config

@@ -15,12 +15,12 @@ from data_pipeline.dataset.manifest import write_manifest
 from data_pipeline.dataset.new_folder import replaced_folder
 from data_pipeline.dataset.splits import SPLITS
 from data_pipeline.errors import UserError
-from data_pipeline.fingerprint import computed_beside
 from data_pipeline.parsing.chunks import ReadReport
 from data_pipeline.prepare.prepare import ExistingRows, close_staging, open_staging, stage, write_files
 from data_pipeline.prepare.progress import PrepareProgress
 from data_pipeline.prepare.splitting.assign import select_rows
-from data_pipeline.source import RatingsSource
+from data_pipeline.sources.fingerprint import computed_beside
+from data_pipeline.sources.source import RatingsSource
 
 
 def append_ratings(source: RatingsSource, path: Path, *, quiet: bool = True) -> PreparedDataset:

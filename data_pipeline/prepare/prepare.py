@@ -15,14 +15,14 @@ from data_pipeline.dataset.dataset import PreparedDataset, open_dataset
 from data_pipeline.dataset.manifest import MANIFEST, write_manifest
 from data_pipeline.dataset.new_folder import new_folder
 from data_pipeline.dataset.splits import DROPPED
-from data_pipeline.fingerprint import computed_beside
 from data_pipeline.parsing.chunks import ReadReport
 from data_pipeline.prepare.progress import PrepareProgress
 from data_pipeline.prepare.splitting.assign import SplitAssignment, select_rows
 from data_pipeline.prepare.splitting.rules import check_split
 from data_pipeline.prepare.staging import Staging
 from data_pipeline.prepare.write import training_vocabularies, write_parts, write_sides
-from data_pipeline.source import RatingsSource
+from data_pipeline.sources.fingerprint import computed_beside
+from data_pipeline.sources.source import RatingsSource
 
 
 @dataclass(frozen=True)

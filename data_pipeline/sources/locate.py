@@ -11,13 +11,13 @@ from pathlib import Path
 from data_pipeline.config import GIVEN, SPLIT_NAMES, DataConfig
 from data_pipeline.dataset.manifest import MANIFEST
 from data_pipeline.errors import UserError
-from data_pipeline.movielens import COLUMNS, FOLDERS, detect_folder
 from data_pipeline.parsing.blocks import first_line
 from data_pipeline.parsing.column_names import COLUMN_ALIASES, ColumnNames
 from data_pipeline.parsing.delimited import DelimitedRatings, open_delimited
 from data_pipeline.parsing.lines import CSV, TABS, TSV, Dialect
 from data_pipeline.parsing.parquet import ParquetRatings, open_parquet
 from data_pipeline.parsing.side_tables import SideFile
+from data_pipeline.sources.movielens import COLUMNS, FOLDERS, detect_folder
 
 _COMPRESSED = (".gz", ".zst", ".zstd")
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".pq": "parquet"}
@@ -29,7 +29,7 @@ RatingsFile = DelimitedRatings | ParquetRatings
 
 
 @dataclass(frozen=True)
-class Layout:
+class DataFiles:
     """The files that DATA means.
 
     Attributes:
@@ -50,7 +50,7 @@ class Layout:
         return (*self.ratings, *self.test_ratings, *(side.path for side in self.side_files))
 
 
-def find_layout(data: str | Path, config: DataConfig) -> Layout:
+def find_layout(data: str | Path, config: DataConfig) -> DataFiles:
     """Looks at names and first bytes.
 
     Raises:
@@ -61,7 +61,7 @@ def find_layout(data: str | Path, config: DataConfig) -> Layout:
     if predefined and not path.is_dir():
         raise UserError(predefined_rule(config))
     if path.is_file():
-        layout = Layout(_stem(path), _format_of_file(path, config.format), (path,))
+        layout = DataFiles(_stem(path), _format_of_file(path, config.format), (path,))
     elif path.is_dir():
         layout = _pair(path, config) if predefined else _folder(path, config)
     else:
@@ -69,7 +69,7 @@ def find_layout(data: str | Path, config: DataConfig) -> Layout:
         files = tuple(file for file in found if file.is_file())
         if not files:
             raise UserError(f"DATA: no such file or folder: {data}")
-        layout = Layout(files[0].resolve().parent.name, _format_of_files(files, config.format), files)
+        layout = DataFiles(files[0].resolve().parent.name, _format_of_files(files, config.format), files)
     if config.test:
         layout = _tested_on(Path(config.test), layout, config)
     given = given_side_files(config)
@@ -86,7 +86,7 @@ def open_ratings(path: Path, format_name: str, choice: ColumnNames) -> RatingsFi
     return open_delimited(path, FOLDERS[format_name].dialect, choice, names=COLUMNS)
 
 
-def _folder(folder: Path, config: DataConfig) -> Layout:
+def _folder(folder: Path, config: DataConfig) -> DataFiles:
     if (folder / MANIFEST).is_file():
         raise UserError(f"DATA: ratings are wanted, got the prepared dataset {folder}")
     known = detect_folder(folder) if config.format == "auto" else config.format
@@ -95,7 +95,7 @@ def _folder(folder: Path, config: DataConfig) -> Layout:
         ratings = folder / FOLDERS[known].ratings
         if not ratings.is_file():
             raise UserError(f"data.format {known} needs the file {ratings}, which is missing")
-        return Layout(name, known, (ratings,), side_files=_side_files(folder, known))
+        return DataFiles(name, known, (ratings,), side_files=_side_files(folder, known))
     shown = (file for file in folder.iterdir() if file.is_file() and not file.name.startswith((".", "_")))
     files = sorted(shown)
     if config.format == "auto":
@@ -106,10 +106,10 @@ def _folder(folder: Path, config: DataConfig) -> Layout:
         raise UserError(
             f"DATA: a folder of ratings has u.data, ratings.dat or CSV, TSV or Parquet files, got {folder}"
         )
-    return Layout(name, _format_of_files(files, config.format), tuple(files))
+    return DataFiles(name, _format_of_files(files, config.format), tuple(files))
 
 
-def _tested_on(test: Path, layout: Layout, config: DataConfig) -> Layout:
+def _tested_on(test: Path, layout: DataFiles, config: DataConfig) -> DataFiles:
     """The layout with the test part that `data.test` names."""
     if not test.is_file():
         raise UserError(f"data.test: no such file: {test}")
@@ -145,12 +145,12 @@ def _refuse_pairs(folder: Path) -> None:
         raise UserError(f"DATA: {folder} has pairs of files: choose one by data.split={'|'.join(names)}")
 
 
-def _pair(folder: Path, config: DataConfig) -> Layout:
+def _pair(folder: Path, config: DataConfig) -> DataFiles:
     """`u1.base` and `u1.test`, ML-10M's `r1.train` and `r1.test`, or `train.csv` and `test.csv`."""
     given = _train_and_test(folder) if config.split == GIVEN else None
     if given:
         known = _format_of_files(given, config.format)
-        return Layout(f"{folder.resolve().name}-{GIVEN}", known, given[:1], given[1:])
+        return DataFiles(f"{folder.resolve().name}-{GIVEN}", known, given[:1], given[1:])
     if config.split == GIVEN:
         raise UserError(f"data.split {GIVEN!r} needs files such as train.csv and test.csv in {folder}")
     train = folder / f"{config.split}.base"
@@ -164,7 +164,7 @@ def _pair(folder: Path, config: DataConfig) -> Layout:
         config.format if config.format != "auto" else detect_folder(folder) or _format_of_file(train, "auto")
     )
     side_files = _side_files(folder, known) if known in FOLDERS else ()
-    return Layout(f"{folder.resolve().name}-{config.split}", known, (train,), (test,), side_files)
+    return DataFiles(f"{folder.resolve().name}-{config.split}", known, (train,), (test,), side_files)
 
 
 def _side_files(folder: Path, known: str) -> tuple[SideFile, ...]:

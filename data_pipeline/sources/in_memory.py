@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from data_pipeline.parsing.chunks import ReadReport
+from data_pipeline.sources.source import RatingsSource
+
 if TYPE_CHECKING:
-    from data_pipeline.source import RatingsSource
+    from data_pipeline.sources.source import RatingsSource
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,6 @@ class Ratings:
 
 def source_of(ratings: Ratings) -> RatingsSource:
     """Ratings that are in memory, as what `prepare_dataset` takes."""
-    from data_pipeline.source import source_of_table
 
     return source_of_table(
         ratings.table,
@@ -47,4 +50,38 @@ def source_of(ratings: Ratings) -> RatingsSource:
         users=ratings.users,
         items=ratings.items,
         rmse_floor=ratings.rmse_floor,
+    )
+
+
+_TABLE_BATCH_ROWS = 1 << 18
+
+
+def source_of_table(
+    table: pa.Table,
+    *,
+    name: str,
+    described: str,
+    fingerprint: str,
+    users: pa.Table | None = None,
+    items: pa.Table | None = None,
+    rmse_floor: float | None = None,
+) -> RatingsSource:
+    """Ratings that are in memory already, with the columns that batches have, as a source."""
+    floats = {"rating", "weight"}
+    schema = pa.schema([(f.name, pa.float32() if f.name in floats else f.type) for f in table.schema])
+
+    def batches(report: ReadReport) -> Iterator[pa.RecordBatch]:
+        for batch in table.cast(schema).to_batches(max_chunksize=_TABLE_BATCH_ROWS):
+            report.rows += len(batch)
+            yield batch
+
+    return RatingsSource(
+        name=name,
+        described=described,
+        files=(),
+        batches=batches,
+        digest=lambda: fingerprint,
+        users=users,
+        items=items,
+        rmse_floor=rmse_floor,
     )

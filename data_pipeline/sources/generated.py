@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pyarrow as pa
 
-from data_pipeline.ratings import Ratings
+from data_pipeline.sources.in_memory import Ratings
 
 # Assumed, so that mean, spread and tail resemble ML-100K's: mean 3.5, standard deviation 1.1, and a tenth of
 # the items with half of the ratings.

@@ -3,67 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from data_pipeline.config import GIVEN, SPLIT_NAMES, DataConfig
-from data_pipeline.download import download_ml_100k
 from data_pipeline.errors import UserError
-from data_pipeline.fingerprint import fingerprint_of_batches, fingerprint_of_files
-from data_pipeline.generate import generate_ratings
-from data_pipeline.layouts import RatingsFile, find_layout, given_side_files, open_ratings, predefined_rule
 from data_pipeline.parsing.chunks import ReadReport, good_rows, parsed
 from data_pipeline.parsing.column_names import ColumnNames
 from data_pipeline.parsing.frame import frame_columns, frame_parts
 from data_pipeline.parsing.side_tables import read_side_file
+from data_pipeline.sources.download import download_ml_100k
+from data_pipeline.sources.fingerprint import fingerprint_of_batches, fingerprint_of_files
+from data_pipeline.sources.generated import generate_ratings
+from data_pipeline.sources.in_memory import source_of_table
+from data_pipeline.sources.locate import (
+    RatingsFile,
+    find_layout,
+    given_side_files,
+    open_ratings,
+    predefined_rule,
+)
+from data_pipeline.sources.source import RatingsSource
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["RatingsSource", "ReadReport", "open_source"]
-
-_TABLE_BATCH_ROWS = 1 << 18
-
-
-@dataclass(frozen=True)
-class RatingsSource:
-    """Ratings that can be read, batch by batch, as often as one likes.
-
-    A batch has columns `user_id`, `item_id` (int64 where every id of the batch is written as an integer:
-    '7', not '07' or ' 7'; else string), `rating` (float32, finite) and, in all batches or none, `timestamp`
-    (int64, seconds) and `weight` (float32, finite, at least 0). Nothing is null. Some batches may have an id
-    column as integers and others as strings: then all ids are strings, and 7 is '7'.
-
-    Attributes:
-        name: short name, for default folder names.
-        described: one plain line that says what was taken.
-        files: the files of ratings; empty for a DataFrame or generated ratings.
-        batches: reads from the start, fills the report; raises UserError at the first bad row, unless these
-            are dropped, and after the last batch if there was no row at all.
-        digest: computes the fingerprint.
-        users, items: side tables keyed by `user_id` and `item_id`, or None.
-        rmse_floor: the lowest RMSE any model can reach, known for generated ratings only.
-        test: the predefined test part; then `batches` is the training part.
-    """
-
-    name: str
-    described: str
-    files: tuple[Path, ...]
-    batches: Callable[[ReadReport], Iterator[pa.RecordBatch]]
-    digest: Callable[[], str]
-    users: pa.Table | None = None
-    items: pa.Table | None = None
-    rmse_floor: float | None = None
-    test: RatingsSource | None = None
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of the source's bytes, side tables and test part included; parses nothing."""
-        return self.digest()
 
 
 def open_source(data: str | Path | pd.DataFrame | None, config: DataConfig) -> RatingsSource:
@@ -176,37 +145,6 @@ def _generated(config: DataConfig, described: str) -> RatingsSource:
         fingerprint=ratings.fingerprint,
         items=ratings.items,
         rmse_floor=ratings.rmse_floor,
-    )
-
-
-def source_of_table(
-    table: pa.Table,
-    *,
-    name: str,
-    described: str,
-    fingerprint: str,
-    users: pa.Table | None = None,
-    items: pa.Table | None = None,
-    rmse_floor: float | None = None,
-) -> RatingsSource:
-    """Ratings that are in memory already, with the columns that batches have, as a source."""
-    floats = {"rating", "weight"}
-    schema = pa.schema([(f.name, pa.float32() if f.name in floats else f.type) for f in table.schema])
-
-    def batches(report: ReadReport) -> Iterator[pa.RecordBatch]:
-        for batch in table.cast(schema).to_batches(max_chunksize=_TABLE_BATCH_ROWS):
-            report.rows += len(batch)
-            yield batch
-
-    return RatingsSource(
-        name=name,
-        described=described,
-        files=(),
-        batches=batches,
-        digest=lambda: fingerprint,
-        users=users,
-        items=items,
-        rmse_floor=rmse_floor,
     )
 
 
