@@ -5,11 +5,11 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from data_pipeline.dataset.columns import Columns
+from data_pipeline.features.interactions import Interactions
 from trainer.baselines import bias, ease
 from trainer.baselines.bias import BiasModel, fit_bias_model
 from trainer.baselines.ease import EaseRanker, why_too_large
 from trainer.baselines.popularity import PopularityRanker
-from trainer.interactions import Interactions
 
 
 def test_planted_biases_are_found():

@@ -8,13 +8,14 @@ import pytest
 
 from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
+from data_pipeline.features.interactions import train_interactions
 from data_pipeline.prepare.prepare import prepare_dataset
 from data_pipeline.sources.generated import generate_ratings
 from data_pipeline.sources.in_memory import source_of
 from data_pipeline.sources.open_source import open_source
 from trainer.baselines.popularity import PopularityRanker
 from trainer.config import Config, ObjectiveConfig
-from trainer.contenders import Contender, train_interactions
+from trainer.contenders import Contender
 from trainer.evaluate import evaluate, ranking_logs
 from trainer.model_ranker import PairRanker
 from trainer.recommend import recommend

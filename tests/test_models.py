@@ -13,10 +13,10 @@ import reeltrain
 import runs
 from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
+from data_pipeline.features.side_features import no_features, side_features
 from trainer.build import model_for, scorer_for
 from trainer.config import MODEL_NAMES, ModelConfig, make_config
 from trainer.evaluate import ranking_logs
-from trainer.features import no_features, side_features
 from trainer.holdout import holdout_of
 from trainer.layers import Dropout, Embedding
 from trainer.model_ranker import model_ranker

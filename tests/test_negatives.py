@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_pipeline.errors import UserError
-from trainer.interactions import Interactions
+from data_pipeline.features.interactions import Interactions
 from trainer.objectives import negatives as negatives_module
 from trainer.objectives.negatives import Negatives
 from trainer.random_bits import row_bits

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_pipeline.features.interactions import Interactions
 from trainer import ranking
-from trainer.interactions import Interactions
 from trainer.ranking import tie_bits, top_items
 
 

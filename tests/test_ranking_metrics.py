@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, ndcg_score
 
-from trainer.interactions import Interactions
+from data_pipeline.features.interactions import Interactions
 from trainer.ranking_metrics import hits, ranking_metrics
 
 KS = (1, 3, 10, 40)

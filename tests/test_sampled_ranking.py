@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from data_pipeline.features.interactions import Interactions
 from trainer import sampled_ranking
 from trainer.holdout import Holdout
-from trainer.interactions import Interactions
 from trainer.ranking import tie_bits
 from trainer.sampled_ranking import draw_negatives, sampled_ranks
 

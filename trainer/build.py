@@ -7,8 +7,8 @@ import numpy as np
 
 from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.errors import UserError
+from data_pipeline.features.side_features import side_features
 from trainer.config import Config
-from trainer.features import side_features
 from trainer.models import ModelFunction, build_model
 from trainer.models.inputs import ModelInputs
 from trainer.objectives import Objective, make_objective

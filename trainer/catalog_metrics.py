@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from trainer.features import list_values
-from trainer.interactions import Interactions, places_within
+from data_pipeline.features.interactions import Interactions, cumcount
+from data_pipeline.features.side_features import list_values
 
 # Cells of a dense sum of feature vectors at a time: 32 MB.
 BLOCK_CELLS = 2**22
@@ -133,7 +133,7 @@ def intra_list_diversity(recommended_UK: np.ndarray, features: ItemFeatures) -> 
         row, rank = np.nonzero(has_features_UK)
         item = block_UK[row, rank]
         count = features.counts[item]
-        feature = features.features[np.repeat(features.offsets[item], count) + places_within(count)]
+        feature = features.features[np.repeat(features.offsets[item], count) + cumcount(count)]
         cell = np.repeat(row, count) * features.num_features + feature
         sums = np.bincount(
             cell, weights=np.repeat(count**-0.5, count), minlength=len(block_UK) * features.num_features

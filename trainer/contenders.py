@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 
 from data_pipeline.dataset.dataset import PreparedDataset
+from data_pipeline.features.interactions import Interactions, train_interactions
 from trainer.catalog_metrics import ItemFeatures, catalog_metrics, item_features
 from trainer.holdout import Holdout
-from trainer.interactions import Interactions
 from trainer.metrics import rating_errors
 from trainer.ranking import Progress, Ranker, best_items, score_blocks
 from trainer.ranking_metrics import hits, ranking_metrics
@@ -58,16 +58,6 @@ class RankingTask:
     @cached_property
     def features(self) -> ItemFeatures | None:
         return item_features(self.dataset.items)
-
-
-def train_interactions(dataset: PreparedDataset) -> Interactions:
-    """The items of every user among the training rows, by embedding row."""
-    train = dataset.columns("train")
-    return Interactions.of(
-        [(train.user_index, train.item_index)],
-        num_user_rows=dataset.num_user_rows,
-        num_item_rows=dataset.num_item_rows,
-    )
 
 
 def rating_slices(contender: Contender, dataset: PreparedDataset, split: str) -> dict[str, Metrics]:

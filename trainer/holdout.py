@@ -13,7 +13,7 @@ from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.dataset.splits import SPLITS
 from data_pipeline.dataset.vocabulary import UNKNOWN_INDEX
 from data_pipeline.errors import UserError
-from trainer.interactions import Interactions
+from data_pipeline.features.interactions import Interactions
 
 # What may be known when a split is judged, and is not recommended again.
 KNOWN_BEFORE = {"validation": ("train",), "test": ("train", "validation")}

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
+from data_pipeline.features.interactions import Interactions
 from data_pipeline.threads import num_cores
-from trainer.interactions import Interactions
 from trainer.random_bits import mix, row_bits
 
 # A block's scores: large enough for fast products of matrices, small beside any machine's memory.

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainer.interactions import Interactions
+from data_pipeline.features.interactions import Interactions
 
 METRICS = ("ndcg", "recall", "precision", "hr", "map", "mrr")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.interactions import Interactions
+from data_pipeline.features.interactions import Interactions
 
 L2 = 400.0  # Assumed; the paper's are 200 to 1,000 (section 4), larger for larger data.
 # A matrix of items by items in float32, and two more to invert it: 5 GB.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.interactions import Interactions
+from data_pipeline.features.interactions import Interactions
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.features import Features
+from data_pipeline.features.side_features import Features
 from trainer.layers import Embedding
 
 

@@ -8,8 +8,8 @@ from functools import cached_property
 
 import keras
 
+from data_pipeline.features.side_features import Features, no_features
 from trainer.config import ModelConfig
-from trainer.features import Features, no_features
 from trainer.layers import Dropout, Embedding
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import keras
 
+from data_pipeline.features.side_features import Features
 from trainer.config import ModelConfig
-from trainer.features import Features
 from trainer.layers import InnerProduct, Offset
 from trainer.models.features import embedded, lookups
 from trainer.models.inputs import ModelInputs, embedding, hidden_layers, index_inputs, output_dtype

@@ -11,8 +11,8 @@ import numpy as np
 
 from data_pipeline.dataset.columns import Columns
 from data_pipeline.errors import UserError
+from data_pipeline.features.interactions import Interactions
 from trainer.config import ObjectiveConfig
-from trainer.interactions import Interactions
 from trainer.objectives.in_batch import InBatchSoftmax
 from trainer.objectives.negatives import Negatives
 from trainer.objectives.objective import Objective

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_pipeline.errors import UserError
-from trainer.interactions import Interactions
+from data_pipeline.features.interactions import Interactions
 from trainer.random_bits import mix, unit_bits
 
 # Up to so many (user, item) cells, 64 MiB of bits, whether one is seen is looked up; beyond, it is searched

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_pipeline.dataset.dataset import PreparedDataset
+
 
 @dataclass(frozen=True)
 class Interactions:
@@ -62,7 +64,7 @@ class Interactions:
         """
         counts = self.counts[user_index]
         position = np.repeat(np.arange(len(user_index)), counts)
-        return position, self.items[np.repeat(self.offsets[user_index], counts) + places_within(counts)]
+        return position, self.items[np.repeat(self.offsets[user_index], counts) + cumcount(counts)]
 
     def select(self, user_index: np.ndarray) -> Interactions:
         """Those of some users, in their order: row r has the items of `user_index[r]`.
@@ -91,10 +93,20 @@ class Interactions:
         return cells[np.minimum(np.searchsorted(cells, wanted), len(cells) - 1)] == wanted
 
 
-def places_within(counts: np.ndarray) -> np.ndarray:
+def cumcount(counts: np.ndarray) -> np.ndarray:
     """The place of each member in its group, where groups of so many stand one after another.
 
     >>> places_within(np.array([2, 0, 3]))
     array([0, 1, 0, 1, 2])
     """
     return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def train_interactions(dataset: PreparedDataset) -> Interactions:
+    """The items of every user among the training rows, by embedding row."""
+    train = dataset.columns("train")
+    return Interactions.of(
+        [(train.user_index, train.item_index)],
+        num_user_rows=dataset.num_user_rows,
+        num_item_rows=dataset.num_item_rows,
+    )

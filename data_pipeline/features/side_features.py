@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_pipeline.errors import UserError
-from trainer.interactions import places_within
+from data_pipeline.features.interactions import cumcount
 
 # A column of text with more different values than this is a name or an address, not a category.
 MAX_CATEGORIES = 1_000
@@ -139,7 +139,7 @@ def _encode_lists(column: pa.ListArray) -> tuple[np.ndarray, int]:
     values = list_values(column)
     lengths = np.bincount(values.row, minlength=len(column))
     codes = np.zeros((len(column) + 1, max(1, int(lengths.max(initial=0)))), np.int32)
-    codes[values.row + 1, places_within(lengths)] = values.number + 1
+    codes[values.row + 1, cumcount(lengths)] = values.number + 1
     return codes, values.num_different + 1
 
 
