@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.layers import Dropout, Embedding, random_rows
-from trainer.random_bits import mix, row_bits, unit_bits
+from trainer.models.layers import Dropout, Embedding, random_rows
+from trainer.stateless_random import mix, row_bits, unit_bits
 
 LIMIT = 2**32
 

@@ -10,7 +10,7 @@ from data_pipeline.errors import UserError
 from data_pipeline.features.interactions import Interactions
 from trainer.objectives import negatives as negatives_module
 from trainer.objectives.negatives import Negatives
-from trainer.random_bits import row_bits
+from trainer.stateless_random import row_bits
 
 USERS, ITEMS = 40, 30
 

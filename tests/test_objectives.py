@@ -7,17 +7,16 @@ import tensorflow as tf
 
 from data_pipeline.dataset.columns import Columns
 from data_pipeline.errors import UserError
-from trainer import layers
 from trainer.config import ModelConfig, ObjectiveConfig
 from trainer.gradients import GradientFunction
-from trainer.layers import Dropout
-from trainer.models import build_model
+from trainer.models import build_model, layers
 from trainer.models.inputs import ModelInputs
+from trainer.models.layers import Dropout
 from trainer.models.towers import Towers
 from trainer.objectives import make_objective
 from trainer.objectives.objective import BATCH_BITS, BATCH_ITEMS, Objective
 from trainer.objectives.ordinal import with_ordinal_head
-from trainer.random_bits import row_bits
+from trainer.stateless_random import row_bits
 
 USERS, ITEMS, ROWS, L2 = 12, 20, 16, 0.25
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from trainer.config import OptimizerConfig
-from trainer.layers import Embedding
+from trainer.models.layers import Embedding
 from trainer.optimizers import make_optimizer
 from trainer.sparse import pack_rows, sum_duplicates, unpack_rows
 

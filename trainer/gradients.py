@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from trainer.loss_scale import LossScale
 from trainer.objectives.objective import BATCH_BITS, BATCH_ITEMS, Objective
-from trainer.random_bits import row_bits
+from trainer.stateless_random import row_bits
 
 # Rows of a chunk on a CPU: 512 x 128 float32 activations are 256 KB. 256 and 512 were best of 128 to 4,096.
 CHUNK_ROWS = 512

@@ -11,7 +11,7 @@ import numpy as np
 
 from data_pipeline.features.interactions import Interactions
 from data_pipeline.threads import num_cores
-from trainer.random_bits import mix, row_bits
+from trainer.stateless_random import mix, row_bits
 
 # A block's scores: large enough for fast products of matrices, small beside any machine's memory.
 BLOCK_BYTES = 64 * 2**20

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer.holdout import Holdout
-from trainer.random_bits import mix
 from trainer.ranking import tie_bits
+from trainer.stateless_random import mix
 
 ScoreRows = Callable[[np.ndarray, np.ndarray], np.ndarray]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import keras
 
 from trainer.config import ModelConfig
-from trainer.layers import Offset
 from trainer.models.inputs import ModelInputs, bias, index_inputs, output_dtype
+from trainer.models.layers import Offset
 
 
 def bias_model(config: ModelConfig, inputs: ModelInputs) -> keras.Model:

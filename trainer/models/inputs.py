@@ -10,7 +10,7 @@ import keras
 
 from data_pipeline.features.side_features import Features, no_features
 from trainer.config import ModelConfig
-from trainer.layers import Dropout, Embedding
+from trainer.models.layers import Dropout, Embedding
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import keras
 
 from trainer.config import ModelConfig
-from trainer.layers import InnerProduct, Offset
 from trainer.models.inputs import ModelInputs, bias, embedding, index_inputs, output_dtype
+from trainer.models.layers import InnerProduct, Offset
 from trainer.models.towers import ITEM_TOWER, USER_TOWER
 
 

@@ -6,9 +6,9 @@ import keras
 
 from data_pipeline.features.side_features import Features
 from trainer.config import ModelConfig
-from trainer.layers import InnerProduct, Offset
-from trainer.models.features import embedded, lookups
+from trainer.models.feature_layers import embedded, lookups
 from trainer.models.inputs import ModelInputs, embedding, hidden_layers, index_inputs, output_dtype
+from trainer.models.layers import InnerProduct, Offset
 from trainer.models.towers import ITEM_TOWER, USER_TOWER
 
 

@@ -6,9 +6,9 @@ import keras
 import tensorflow as tf
 
 from trainer.config import ModelConfig
-from trainer.layers import Offset
-from trainer.models.features import MeanEmbedding, embedded, lookups, plain
+from trainer.models.feature_layers import MeanEmbedding, embedded, lookups, plain
 from trainer.models.inputs import ModelInputs, bias, embedding, hidden_layers, index_inputs, output_dtype
+from trainer.models.layers import Offset
 
 # Of more values, too few rows have each pair: assumed.
 MAX_CROSSED_VALUES = 100

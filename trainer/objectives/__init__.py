@@ -17,8 +17,8 @@ from trainer.objectives.in_batch import InBatchSoftmax
 from trainer.objectives.negatives import Negatives
 from trainer.objectives.objective import Objective
 from trainer.objectives.ordinal import Ordinal
-from trainer.objectives.pairwise import BPR, BinaryCrossEntropy, SampledSoftmax
 from trainer.objectives.rating import MeanSquaredError
+from trainer.objectives.sampled import BPR, BinaryCrossEntropy, SampledSoftmax
 
 __all__ = ["MeanSquaredError", "Objective", "make_objective"]
 

@@ -7,11 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from data_pipeline.errors import UserError
-from trainer.layers import random_rows
+from trainer.models.layers import random_rows
 from trainer.models.towers import towers_of
 from trainer.objectives.negatives import Negatives
 from trainer.objectives.objective import BATCH_BITS, BATCH_ITEMS, Batch, Objective, penalties
-from trainer.objectives.pairwise import NEVER, positives_only
+from trainer.objectives.sampled import NEVER, positives_only
 
 _ITEM_STREAM = np.uint32(0x85EBCA6B)
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from data_pipeline.errors import UserError
 from data_pipeline.features.interactions import Interactions
-from trainer.random_bits import mix, unit_bits
+from trainer.stateless_random import mix, unit_bits
 
 # Up to so many (user, item) cells, 64 MiB of bits, whether one is seen is looked up; beyond, it is searched
 # for (measured on ML-100K, batch 512, all pairs: ten times slower).

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.layers import random_rows
-from trainer.random_bits import mix, unit_bits
+from trainer.models.layers import random_rows
+from trainer.stateless_random import mix, unit_bits
 
 # The column that holds the items of the whole global batch, [batch], on every device.
 BATCH_ITEMS = "batch_item_index"

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.layers import random_rows
 from trainer.models.inputs import output_dtype
+from trainer.models.layers import random_rows
 from trainer.objectives.objective import Batch, Objective, penalties
 
 HEAD = "ordinal"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from trainer.layers import random_rows
+from trainer.models.layers import random_rows
 from trainer.objectives.objective import Batch, Objective, penalties
 
 

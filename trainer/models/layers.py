@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.random_bits import unit_bits
+from trainer.stateless_random import unit_bits
 
 _ROW_BITS: ContextVar[tf.Tensor] = ContextVar("row_bits")
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_pipeline.features.side_features import Features
-from trainer.layers import Embedding
+from trainer.models.layers import Embedding
 
 
 class Lookup(keras.layers.Layer):
@@ -49,7 +49,7 @@ class MeanEmbedding(Embedding):
         return (input_shape[0], self.output_dim)
 
 
-class Found(NamedTuple):
+class LookedUpFeatures(NamedTuple):
     """Side features of a batch's users or items.
 
     Attributes:
@@ -61,7 +61,7 @@ class Found(NamedTuple):
     numbers: keras.KerasTensor | None
 
 
-def lookups(features: Features, index: keras.KerasTensor, *, side: str) -> Found:
+def lookups(features: Features, index: keras.KerasTensor, *, side: str) -> LookedUpFeatures:
     """Layers that find the features of the users or items in the batch."""
     categories = {
         name: Lookup(array, name=f"lookup_{side}.{plain(name)}")(index)
@@ -70,10 +70,10 @@ def lookups(features: Features, index: keras.KerasTensor, *, side: str) -> Found
     numbers = (
         Lookup(features.numbers, name=f"lookup_numbers_{side}")(index) if features.number_names else None
     )
-    return Found(categories, numbers)
+    return LookedUpFeatures(categories, numbers)
 
 
-def embedded(features: Features, found: Found, *, side: str, dim: int) -> list[keras.KerasTensor]:
+def embedded(features: Features, found: LookedUpFeatures, *, side: str, dim: int) -> list[keras.KerasTensor]:
     """For each feature [batch, dim] (numbers [batch, columns] as they are)."""
     parts = [
         MeanEmbedding(size, dim, name=f"embedding_{side}.{plain(name)}")(found.categories[name])
