@@ -17,10 +17,10 @@ from trainer import checkpoint_files
 from trainer.checkpoint import Checkpoints, Position, restore_weights
 from trainer.config import ModelConfig, OptimizerConfig, TrainConfig
 from trainer.devices import Devices
-from trainer.engine import Engine
+from trainer.engine.engine import Engine
+from trainer.engine.optimizers import make_optimizer
 from trainer.models import build_model
 from trainer.models.inputs import ModelInputs
-from trainer.optimizers import make_optimizer
 from trainer.workdir import Workdir
 
 DATA = "ckpt-{}.data-00000-of-00001"

@@ -8,7 +8,7 @@ import tensorflow as tf
 from data_pipeline.dataset.columns import Columns
 from data_pipeline.errors import UserError
 from trainer.config import ModelConfig, ObjectiveConfig
-from trainer.gradients import GradientFunction
+from trainer.engine.gradients import GradientFunction
 from trainer.models import build_model, layers
 from trainer.models.inputs import ModelInputs
 from trainer.models.layers import Dropout

@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 from trainer.config import OptimizerConfig
+from trainer.engine.optimizers import make_optimizer
+from trainer.engine.sparse_rows import pack_rows, sum_duplicates, unpack_rows
 from trainer.models.layers import Embedding
-from trainer.optimizers import make_optimizer
-from trainer.sparse import pack_rows, sum_duplicates, unpack_rows
 
 ROWS, DIM = 12, 3
 CONFIGS = {

@@ -16,7 +16,7 @@ import tensorflow as tf
 from data_pipeline.errors import UserError
 from trainer import checkpoint_files as files
 from trainer.devices import Devices
-from trainer.engine import Engine
+from trainer.engine.engine import Engine
 from trainer.workdir import Workdir
 
 

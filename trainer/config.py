@@ -80,10 +80,10 @@ class ObjectiveConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """The optimizer; formulas in `trainer.optimizers`.
+    """The optimizer; formulas in `trainer.engine.engine.optimizers`.
 
     Attributes:
-        name: a key of `trainer.optimizers.OPTIMIZERS`.
+        name: a key of `trainer.engine.engine.optimizers.OPTIMIZERS`.
         momentum: of `sgd`.
         weight_decay: decoupled (as AdamW), times the learning rate; in sparse tables, of the batch's rows.
         global_clipnorm: longest norm of all gradients together; none = unlimited.

@@ -18,7 +18,7 @@ from trainer.checkpoint import Checkpoints, Position
 from trainer.config import TrainConfig
 from trainer.curves import Curves
 from trainer.devices import Devices
-from trainer.engine import Engine
+from trainer.engine.engine import Engine
 from trainer.progress import TrainProgress
 from trainer.signals import StopRequest
 

@@ -24,12 +24,12 @@ from trainer.checkpoint import Checkpoints
 from trainer.config import Config, TrainConfig, make_config
 from trainer.curves import Curves
 from trainer.devices import Devices, set_up_devices, worker_from_environment
-from trainer.engine import Engine
+from trainer.engine.engine import Engine
+from trainer.engine.optimizers import make_optimizer
 from trainer.lock import locked
 from trainer.loop import choose_block_steps, run_loop
 from trainer.models import ModelFunction, name_of
 from trainer.monitor import Monitor
-from trainer.optimizers import make_optimizer
 from trainer.peers import watch_peers
 from trainer.plan import memory_line, plan_lines
 from trainer.progress import TrainProgress

@@ -18,7 +18,7 @@ from data_pipeline.batches.superbatches import superbatches
 from data_pipeline.batches.windows import Sizes
 from data_pipeline.dataset.columns import Columns
 from trainer.config import ModelConfig, TrainConfig
-from trainer.engine import Engine
+from trainer.engine.engine import Engine
 from trainer.scoring import Scorer
 
 

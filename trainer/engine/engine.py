@@ -22,12 +22,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer.gradients import GradientFunction, LocalGradients, chunks_of, positions
-from trainer.loss_scale import LossScale
+from trainer.engine.gradients import GradientFunction, LocalGradients, num_chunks, positions
+from trainer.engine.loss_scale import LossScale
+from trainer.engine.packing import Packing
+from trainer.engine.update import Update
 from trainer.objectives import MeanSquaredError, Objective
 from trainer.objectives.objective import BATCH_ITEMS
-from trainer.packing import Packing
-from trainer.update import Update
 
 # From so many rows a core on, cutting the batch among the cores pays for running step by step.
 STEPWISE_ROWS_PER_THREAD = 1024
@@ -39,7 +39,7 @@ class Engine:
     Args:
         model: from a dictionary of columns to one score a row. The losses that its layers add count: a
             tensor [batch] is each row's own, a scalar one for all (a Keras regularizer).
-        optimizer: built here on the model's trainable variables; one of `trainer.optimizers`.
+        optimizer: built here on the model's trainable variables; one of `trainer.engine.engine.optimizers`.
         strategy: the default strategy for one device.
         objective: by default the mean squared error.
         global_batch_size: rows of a step over all replicas.
@@ -88,7 +88,7 @@ class Engine:
         can_share = threads and (sparse or not has_few_rows)
         is_even = self._replica_rows % (max(1, threads) * accumulation_steps) == 0
         self._shares = threads if can_share and is_even else 1
-        self._chunks = chunks_of(
+        self._chunks = num_chunks(
             self._replica_rows // self._shares,
             accumulation_steps=accumulation_steps,
             on_cpu=threads > 0 and not is_whole,

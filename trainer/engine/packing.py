@@ -7,8 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainer.gradients import LocalGradients
-from trainer.sparse import pack_rows, unpack_rows
+from trainer.engine.gradients import LocalGradients
+from trainer.engine.sparse_rows import pack_rows, unpack_rows
 
 
 class Packing:

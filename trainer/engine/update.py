@@ -8,16 +8,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer.gradients import LocalGradients
-from trainer.loss_scale import LossScale
-from trainer.sparse import sum_duplicates
+from trainer.engine.gradients import LocalGradients
+from trainer.engine.loss_scale import LossScale
+from trainer.engine.sparse_rows import sum_duplicates
 
 
 class Update:
     """Applies summed gradients to a device's own copies of all variables.
 
     Args:
-        optimizer: built on the variables; one of `trainer.optimizers`.
+        optimizer: built on the variables; one of `trainer.engine.engine.optimizers`.
         dense, sparse: the Keras variables; `sparse` are tables of which only rows have gradients.
         global_batch_size: what the sums were divided by.
         loss_scale: what the gradients were multiplied by, if given.

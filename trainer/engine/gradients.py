@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.loss_scale import LossScale
+from trainer.engine.loss_scale import LossScale
 from trainer.objectives.objective import BATCH_BITS, BATCH_ITEMS, Objective
 from trainer.stateless_random import row_bits
 
@@ -160,7 +160,7 @@ def _rows_last(parts: Any) -> tuple:
     return dense, loss, weight, rows
 
 
-def chunks_of(num_rows: int, *, accumulation_steps: int, on_cpu: bool, pairs_per_row: int = 1) -> int:
+def num_chunks(num_rows: int, *, accumulation_steps: int, on_cpu: bool, pairs_per_row: int = 1) -> int:
     """How many chunks a share of `num_rows` rows is computed in: at least `accumulation_steps`.
 
     Args:
