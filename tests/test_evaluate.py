@@ -17,7 +17,7 @@ from trainer.baselines.popularity import PopularityRanker
 from trainer.config import Config, ObjectiveConfig
 from trainer.contenders import Contender
 from trainer.evaluate import evaluate, ranking_logs
-from trainer.model_ranker import PairRanker
+from trainer.ranking.model_ranker import PairRanker
 from trainer.recommend import recommend
 from trainer.run import Run
 

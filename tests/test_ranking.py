@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_pipeline.features.interactions import Interactions
-from trainer import ranking
-from trainer.ranking import tie_bits, top_items
+from trainer.ranking import top_items as ranking
+from trainer.ranking.top_items import tie_bits, top_items
 
 
 @dataclass

@@ -6,7 +6,7 @@ import pytest
 from data_pipeline.features.interactions import Interactions
 from trainer import sampled_ranking
 from trainer.holdout import Holdout
-from trainer.ranking import tie_bits
+from trainer.ranking.top_items import tie_bits
 from trainer.sampled_ranking import draw_negatives, sampled_ranks
 
 NUM_USERS, NUM_ITEMS = 40, 60

@@ -13,7 +13,7 @@ from trainer.models import ModelFunction, build_model
 from trainer.models.inputs import ModelInputs
 from trainer.objectives import Objective, make_objective
 from trainer.objectives.ordinal import with_ordinal_head
-from trainer.scoring import Scorer
+from trainer.ranking.scorer import Scorer
 
 # More are no grades but numbers.
 MAX_GRADES = 100

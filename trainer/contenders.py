@@ -13,7 +13,7 @@ from data_pipeline.features.interactions import Interactions, train_interactions
 from trainer.catalog_metrics import ItemFeatures, catalog_metrics, item_features
 from trainer.holdout import Holdout
 from trainer.metrics import rating_errors
-from trainer.ranking import Progress, Ranker, best_items, score_blocks
+from trainer.ranking.top_items import Progress, Ranker, best_items, score_blocks
 from trainer.ranking_metrics import hits, ranking_metrics
 from trainer.sampled_ranking import SampledRanks, sampled_ranks
 from trainer.slices import RankingSlice, ranking_slices, row_slices

@@ -18,10 +18,10 @@ from trainer.contenders import Contender, Metrics, RankingTask, ranking_slice_me
 from trainer.holdout import Holdout, holdout_of
 from trainer.metrics import rating_errors
 from trainer.protocol import ranking_protocol
-from trainer.ranking import Ranker, top_items
+from trainer.ranking.scorer import Scorer
+from trainer.ranking.top_items import Ranker, top_items
 from trainer.ranking_metrics import hits, ranking_metrics
 from trainer.run import Run, load_run
-from trainer.scoring import Scorer
 from trainer.slices import SLICES, ranking_slices, row_slices
 
 MODEL = "model"

@@ -11,7 +11,7 @@ from trainer.build import scorer_for
 from trainer.config import Config
 from trainer.evaluate import ranking_logs, split_errors, validation_logs
 from trainer.holdout import Holdout, NothingRelevantError, holdout_of
-from trainer.model_ranker import model_ranker
+from trainer.ranking.model_ranker import model_ranker
 
 
 class Monitor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from trainer.contenders import RankingTask
-from trainer.ranking import TIE_RULE
+from trainer.ranking.top_items import TIE_RULE
 
 
 def ranking_protocol(task: RankingTask, positive_from: float | None) -> list[str]:

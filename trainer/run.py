@@ -15,10 +15,10 @@ from trainer.build import model_for, scorer_for
 from trainer.checkpoint import best_folder, restore_weights
 from trainer.config import Config
 from trainer.devices import let_memory_grow
-from trainer.model_ranker import model_ranker
 from trainer.models import ModelFunction
-from trainer.ranking import Ranker
-from trainer.scoring import Scorer
+from trainer.ranking.model_ranker import model_ranker
+from trainer.ranking.scorer import Scorer
+from trainer.ranking.top_items import Ranker
 from trainer.workdir import Workdir
 
 

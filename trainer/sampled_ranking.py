@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainer.holdout import Holdout
-from trainer.ranking import tie_bits
+from trainer.ranking.top_items import tie_bits
 from trainer.stateless_random import mix
 
 ScoreRows = Callable[[np.ndarray, np.ndarray], np.ndarray]

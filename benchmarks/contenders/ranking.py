@@ -17,7 +17,7 @@ from harness.children import serve
 from data_pipeline.features.interactions import Interactions
 from trainer.catalog_metrics import ItemFeatures, catalog_metrics
 from trainer.holdout import Holdout
-from trainer.ranking import score_blocks, top_items
+from trainer.ranking.top_items import score_blocks, top_items
 from trainer.ranking_metrics import hits, ranking_metrics
 from trainer.sampled_ranking import sampled_ranks
 

@@ -19,7 +19,7 @@ from data_pipeline.batches.windows import Sizes
 from data_pipeline.dataset.columns import Columns
 from trainer.config import ModelConfig, TrainConfig
 from trainer.engine.engine import Engine
-from trainer.scoring import Scorer
+from trainer.ranking.scorer import Scorer
 
 
 def measure(job: dict[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.models.towers import Towers, towers_of
-from trainer.ranking import Ranker
-from trainer.scoring import Scorer
+from trainer.ranking.scorer import Scorer
+from trainer.ranking.top_items import Ranker
 
 # Pairs at a time: what the indices of a whole block of scores would take is 16 bytes a pair.
 CHUNK_PAIRS = 2**20
