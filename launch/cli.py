@@ -53,7 +53,7 @@ def train(
     from data_pipeline.sources.open_source import open_source
     from trainer.config import make_config
     from trainer.recipes import RECIPES
-    from trainer.workdir import Workdir
+    from trainer.workdir.workdir import Workdir
 
     # Mistakes are told before the seconds that TensorFlow takes to load.
     data_config = make_config(recipe, RECIPES, settings).data

@@ -31,7 +31,7 @@ def print_result(fields: dict[str, Any], text: str, as_json: bool) -> None:
 
 def existing_run(workdir: Path | None) -> Path:
     """The run that is meant, checked before TensorFlow loads."""
-    from trainer.workdir import Workdir, newest_workdir
+    from trainer.workdir.workdir import Workdir, newest_workdir
 
     if workdir is None:
         workdir = newest_workdir()

@@ -13,7 +13,7 @@ from data_pipeline.sources.open_source import open_source
 from launch.main import main
 from trainer.config import make_config
 from trainer.recipes import RECIPES
-from trainer.workdir import Workdir
+from trainer.workdir.workdir import Workdir
 
 HEADER = "user_id,item_id,rating,timestamp\n"
 GOOD = HEADER + "".join(f"{row // 10},{row % 10},{row % 7 % 5 + 1},0\n" for row in range(100))

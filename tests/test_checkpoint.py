@@ -13,15 +13,15 @@ import pytest
 import tensorflow as tf
 
 from data_pipeline.errors import UserError
-from trainer import checkpoint_files
-from trainer.checkpoint import Checkpoints, Position, restore_weights
 from trainer.config import ModelConfig, OptimizerConfig, TrainConfig
 from trainer.devices import Devices
 from trainer.engine.engine import Engine
 from trainer.engine.optimizers import make_optimizer
 from trainer.models import build_model
 from trainer.models.inputs import ModelInputs
-from trainer.workdir import Workdir
+from trainer.workdir import checkpoint_files
+from trainer.workdir.checkpoint import Checkpoints, Position, restore_weights
+from trainer.workdir.workdir import Workdir
 
 DATA = "ckpt-{}.data-00000-of-00001"
 INDEX = "ckpt-{}.index"
@@ -211,13 +211,13 @@ def test_training_hears_of_a_failed_write_before_the_next_save(tmp_path):
 
 
 def test_checkpoints_are_due_before_more_steps_than_the_interval_could_be_lost():
-    from trainer.loop import _SaveDue
+    from trainer.workdir.checkpoint import SaveDue
 
-    due = _SaveDue(TrainConfig(checkpoint_every_steps=100), saved_step=0)
+    due = SaveDue(TrainConfig(checkpoint_every_steps=100), saved_step=0)
     assert not due.now(50, next_steps=50)
     assert due.now(64, next_steps=64)
     assert due.now(100, next_steps=50)
-    soon = _SaveDue(TrainConfig(checkpoint_every_minutes=1e-9), saved_step=0)
+    soon = SaveDue(TrainConfig(checkpoint_every_minutes=1e-9), saved_step=0)
     time.sleep(0.001)
     assert soon.now(1, next_steps=1)
-    assert not _SaveDue(TrainConfig(checkpoint_every_minutes=0), saved_step=0).now(10**9, next_steps=1)
+    assert not SaveDue(TrainConfig(checkpoint_every_minutes=0), saved_step=0).now(10**9, next_steps=1)

@@ -7,8 +7,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import runs
 from trainer.config import Config
-from trainer.curves import Curves
-from trainer.workdir import Workdir
+from trainer.workdir.scalars import ScalarLog
+from trainer.workdir.workdir import Workdir
 
 
 def read(workdir):
@@ -67,14 +67,14 @@ def test_points_of_the_loss_do_not_depend_on_the_steps_of_a_call(tmp_path):
 
 def test_points_after_the_last_checkpoint_are_not_shown_twice(tmp_path):
     workdir = Workdir(tmp_path)
-    killed = Curves(workdir, first_step=0)
+    killed = ScalarLog(workdir, first_step=0)
     for step in range(1, 8):
         killed.add(step, {"train/loss": 1.0})
     killed.close()
     with workdir.metrics.open("a") as file:
         file.write('{"step": 8, "train/lo')  # the half line of a killed writer
 
-    resumed = Curves(workdir, first_step=4)
+    resumed = ScalarLog(workdir, first_step=4)
     for step in range(5, 7):
         resumed.add(step, {"train/loss": 2.0})
     resumed.close()
@@ -84,7 +84,7 @@ def test_points_after_the_last_checkpoint_are_not_shown_twice(tmp_path):
 
 
 def test_the_configuration_is_a_table_in_the_text_tab(tmp_path):
-    curves = Curves(Workdir(tmp_path), first_step=0)
+    curves = ScalarLog(Workdir(tmp_path), first_step=0)
     curves.add_config(Config(recipe="mine"))
     curves.close()
     (point,) = read(tmp_path).Tensors("config")

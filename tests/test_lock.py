@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from data_pipeline.errors import UserError
-from trainer.lock import locked
+from trainer.workdir.lock import locked
 
 HOLD = """
 import sys, time

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_pipeline.errors import UserError
-from trainer.workdir import Workdir
+from trainer.workdir.workdir import Workdir
 
 # A layout that hangs is one that fails. The defaults' take about 10 s.
 LAYOUT_TIMEOUT_SECS = 900

@@ -14,13 +14,13 @@ from data_pipeline.batches.order import BatchOrder
 from data_pipeline.batches.superbatches import superbatches
 from data_pipeline.batches.windows import StepBlock
 from data_pipeline.dataset.columns import Columns
-from trainer.checkpoint import Checkpoints, Position
 from trainer.config import TrainConfig
-from trainer.curves import Curves
 from trainer.devices import Devices
 from trainer.engine.engine import Engine
 from trainer.progress import TrainProgress
 from trainer.signals import StopRequest
+from trainer.workdir.checkpoint import Checkpoints, Position, SaveDue
+from trainer.workdir.scalars import LossCurve, ScalarLog, log_epoch
 
 # Rows of a compiled call when `train.steps_per_loop` is 0: some tens of milliseconds of work, beside which
 # the call costs nothing, and a superbatch of about 1 MB.
@@ -66,7 +66,7 @@ def run_loop(
     devices: Devices,
     checkpoints: Checkpoints,
     position: Position,
-    curves: Curves | None,
+    curves: ScalarLog | None,
     progress: TrainProgress,
     callbacks: Sequence[keras.callbacks.Callback],
     evaluate: Callable[[], dict[str, float]],
@@ -99,8 +99,8 @@ def run_loop(
         list(callbacks), model=model, epochs=config.epochs, steps=order.steps_per_epoch, verbose=0
     )
     speed = _Speed(order)
-    due = _SaveDue(config, saved_step=first_step)
-    loss_curve = _LossCurve(curves, config.log_every_steps, order.steps_per_epoch) if curves else None
+    due = SaveDue(config, saved_step=first_step)
+    loss_curve = LossCurve(curves, config.log_every_steps, order.steps_per_epoch) if curves else None
     stop = False
 
     keras_callbacks.on_train_begin()
@@ -132,7 +132,7 @@ def run_loop(
             logs = {"loss": epoch_loss, **evaluate()}
             progress.epoch_end(step, logs, examples_per_sec=speed.examples_per_sec)
             if curves:
-                _log_epoch(curves, step, logs, engine.optimizer, speed.examples_per_sec)
+                log_epoch(curves, step, logs, engine.optimizer, speed.examples_per_sec)
             is_best = _note_best(position, logs)
             if is_best and callbacks:  # before they can change the weights
                 checkpoints.save(position)
@@ -215,63 +215,6 @@ def _note_best(position: Position, logs: dict[str, float]) -> bool:
     if is_best:
         position.best_value, position.best_step = value, position.step
     return is_best
-
-
-class _SaveDue:
-    """Whether a checkpoint is due within an epoch: after so many steps, or so much time."""
-
-    def __init__(self, config: TrainConfig, *, saved_step: int) -> None:
-        self._every_steps = config.checkpoint_every_steps or np.inf
-        self._every_secs = 60 * config.checkpoint_every_minutes or np.inf
-        self.saved(saved_step)
-
-    def saved(self, step: int) -> None:
-        self._step = step
-        self._at = time.monotonic()
-
-    def now(self, step: int, *, next_steps: int) -> bool:
-        """Before a block: a kill in it must not lose more steps than those between two checkpoints."""
-        too_many = step + next_steps - self._step > self._every_steps
-        return too_many or time.monotonic() - self._at > self._every_secs
-
-
-class _LossCurve:
-    """One point for every `log_every_steps` steps of an epoch, and one for what is left at its end."""
-
-    def __init__(self, curves: Curves, log_every_steps: int, steps_per_epoch: int) -> None:
-        self._curves = curves
-        self._log_every_steps = log_every_steps
-        self._steps_per_epoch = steps_per_epoch
-
-    def add(self, position: Position, losses: np.ndarray, *, epoch_step: int) -> None:
-        """Takes the losses of a block that ends at `position`, at step `epoch_step` of the epoch.
-
-        What is not yet a point waits in the position, so that an interruption changes no point.
-        """
-        waiting = list(position.waiting_losses)
-        for to_go in range(len(losses) - 1, -1, -1):
-            waiting.append(float(losses[len(losses) - 1 - to_go]))
-            at = epoch_step - to_go
-            if at % self._log_every_steps == 0 or at == self._steps_per_epoch:
-                self._curves.add(position.step - to_go, {"train/loss": float(np.mean(waiting))})
-                waiting.clear()
-        position.waiting_losses = tuple(waiting)
-
-
-def _log_epoch(
-    curves: Curves,
-    step: int,
-    logs: dict[str, float],
-    optimizer: keras.optimizers.Optimizer,
-    examples_per_sec: float | None,
-) -> None:
-    scalars = {f"validation/{name.removeprefix('val_')}": v for name, v in logs.items() if name != "loss"}
-    scalars["train/epoch_loss"] = logs["loss"]
-    scalars["train/learning_rate"] = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
-    if examples_per_sec is not None:
-        scalars["speed/examples_per_sec"] = examples_per_sec
-    curves.add(step, scalars)
-    curves.flush()
 
 
 class _Speed:

@@ -14,7 +14,7 @@ from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.dataset.summary import protocol
 from trainer.config import PARTS, Config
 from trainer.devices import Devices
-from trainer.workdir import Workdir
+from trainer.workdir.workdir import Workdir
 
 # Of a model's embedding tables, the largest.
 SHOWN_TABLES = 4

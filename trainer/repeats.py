@@ -21,7 +21,7 @@ from trainer.models import ModelFunction
 from trainer.recipes import RECIPES
 from trainer.run import Run, load_run
 from trainer.train import batch_order, last_step, train
-from trainer.workdir import Workdir
+from trainer.workdir.workdir import Workdir
 
 # The recipe of the trained baseline, by whether the run's objective ranks.
 BASELINE_RECIPES = {False: "mf", True: "mf-ranking"}

@@ -17,7 +17,7 @@ from data_pipeline.sources.open_source import open_source
 from data_pipeline.sources.source import RatingsSource
 from trainer.config import Config
 from trainer.devices import Devices
-from trainer.workdir import RUNS, Workdir, wait_for_chief
+from trainer.workdir.workdir import RUNS, Workdir, wait_for_chief
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,13 +20,10 @@ from data_pipeline.errors import UserError
 from data_pipeline.sources.in_memory import Ratings
 from data_pipeline.sources.source import RatingsSource
 from trainer.build import model_for, objective_for
-from trainer.checkpoint import Checkpoints
 from trainer.config import Config, TrainConfig, make_config
-from trainer.curves import Curves
 from trainer.devices import Devices, set_up_devices, worker_from_environment
 from trainer.engine.engine import Engine
 from trainer.engine.optimizers import make_optimizer
-from trainer.lock import locked
 from trainer.loop import choose_block_steps, run_loop
 from trainer.models import ModelFunction, name_of
 from trainer.monitor import Monitor
@@ -37,7 +34,10 @@ from trainer.recipes import RECIPES
 from trainer.run import Run
 from trainer.signals import stop_on_signal
 from trainer.source import default_workdir, find_source, open_or_prepare, with_split_of
-from trainer.workdir import Workdir
+from trainer.workdir.checkpoint import Checkpoints
+from trainer.workdir.lock import locked
+from trainer.workdir.scalars import ScalarLog
+from trainer.workdir.workdir import Workdir
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -189,7 +189,7 @@ def _train(
         say(f"resumed   at step {first_step} of {end}{left}")
 
     monitor = Monitor(config, dataset, model)
-    curves = Curves(folder, first_step=first_step) if devices.is_chief else None
+    curves = ScalarLog(folder, first_step=first_step) if devices.is_chief else None
     if curves and not first_step:
         curves.add_config(config)
     progress = TrainProgress(

@@ -7,17 +7,20 @@ import os
 import time
 from typing import Any
 
+import keras
+import numpy as np
 from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
 from tensorboard.plugins.text import metadata as text_metadata
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from trainer.config import Config
-from trainer.workdir import Workdir
+from trainer.workdir.checkpoint import Position
+from trainer.workdir.workdir import Workdir
 
 FLUSH_SECS = 5
 
 
-class Curves:
+class ScalarLog:
     """Writes scalars of a run to its workdir.
 
     Args:
@@ -78,3 +81,42 @@ def _drop_lines_after(workdir: Workdir, last_step: int) -> None:
     partial = workdir.metrics.with_name(f".{workdir.metrics.name}.partial")
     partial.write_text("".join(kept), encoding="utf-8")
     os.replace(partial, workdir.metrics)
+
+
+class LossCurve:
+    """One point for every `log_every_steps` steps of an epoch, and one for what is left at its end."""
+
+    def __init__(self, curves: ScalarLog, log_every_steps: int, steps_per_epoch: int) -> None:
+        self._curves = curves
+        self._log_every_steps = log_every_steps
+        self._steps_per_epoch = steps_per_epoch
+
+    def add(self, position: Position, losses: np.ndarray, *, epoch_step: int) -> None:
+        """Takes the losses of a block that ends at `position`, at step `epoch_step` of the epoch.
+
+        What is not yet a point waits in the position, so that an interruption changes no point.
+        """
+        waiting = list(position.waiting_losses)
+        for to_go in range(len(losses) - 1, -1, -1):
+            waiting.append(float(losses[len(losses) - 1 - to_go]))
+            at = epoch_step - to_go
+            if at % self._log_every_steps == 0 or at == self._steps_per_epoch:
+                self._curves.add(position.step - to_go, {"train/loss": float(np.mean(waiting))})
+                waiting.clear()
+        position.waiting_losses = tuple(waiting)
+
+
+def log_epoch(
+    curves: ScalarLog,
+    step: int,
+    logs: dict[str, float],
+    optimizer: keras.optimizers.Optimizer,
+    examples_per_sec: float | None,
+) -> None:
+    scalars = {f"validation/{name.removeprefix('val_')}": v for name, v in logs.items() if name != "loss"}
+    scalars["train/epoch_loss"] = logs["loss"]
+    scalars["train/learning_rate"] = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    if examples_per_sec is not None:
+        scalars["speed/examples_per_sec"] = examples_per_sec
+    curves.add(step, scalars)
+    curves.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -14,10 +15,11 @@ import numpy as np
 import tensorflow as tf
 
 from data_pipeline.errors import UserError
-from trainer import checkpoint_files as files
+from trainer.config import TrainConfig
 from trainer.devices import Devices
 from trainer.engine.engine import Engine
-from trainer.workdir import Workdir
+from trainer.workdir import checkpoint_files as files
+from trainer.workdir.workdir import Workdir
 
 
 @dataclass
@@ -202,3 +204,21 @@ def _require_same_variables(
                 f"{prefix}: is the checkpoint of another model: {name} has {' there and '.join(shapes)} here"
                 "; give another --workdir"
             )
+
+
+class SaveDue:
+    """Whether a checkpoint is due within an epoch: after so many steps, or so much time."""
+
+    def __init__(self, config: TrainConfig, *, saved_step: int) -> None:
+        self._every_steps = config.checkpoint_every_steps or np.inf
+        self._every_secs = 60 * config.checkpoint_every_minutes or np.inf
+        self.saved(saved_step)
+
+    def saved(self, step: int) -> None:
+        self._step = step
+        self._at = time.monotonic()
+
+    def now(self, step: int, *, next_steps: int) -> bool:
+        """Before a block: a kill in it must not lose more steps than those between two checkpoints."""
+        too_many = step + next_steps - self._step > self._every_steps
+        return too_many or time.monotonic() - self._at > self._every_secs
