@@ -17,7 +17,7 @@ from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.errors import UserError
 from data_pipeline.prepare.prepare import prepare_dataset
 from data_pipeline.sources.open_source import open_source
-from trainer.evaluate import Evaluation, evaluate
+from trainer.evaluation.evaluate import Evaluation, evaluate
 from trainer.predict import predict
 from trainer.recommend import Recommendation, recommend
 from trainer.run import Run, load_run

@@ -13,7 +13,7 @@ import click
 from launch.options import best_option, existing_run, json_option, print_result, workdir_argument
 
 if TYPE_CHECKING:
-    from trainer.evaluate import Evaluation
+    from trainer.evaluation.evaluate import Evaluation
     from trainer.repeats import Spread
 
 # A line at least this often while rankings are made.

@@ -10,7 +10,7 @@ import pytest
 
 import reeltrain
 from data_pipeline.sources.generated import generate_ratings
-from trainer.metrics import rating_errors
+from trainer.evaluation.rating_metrics import rating_errors
 
 pytestmark = pytest.mark.slow
 

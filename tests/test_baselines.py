@@ -6,10 +6,10 @@ from sklearn.linear_model import Ridge
 
 from data_pipeline.dataset.columns import Columns
 from data_pipeline.features.interactions import Interactions
-from trainer.baselines import bias, ease
-from trainer.baselines.bias import BiasModel, fit_bias_model
-from trainer.baselines.ease import EaseRanker, why_too_large
-from trainer.baselines.popularity import PopularityRanker
+from trainer.evaluation.baselines import bias, ease
+from trainer.evaluation.baselines.bias import BiasModel, fit_bias_model
+from trainer.evaluation.baselines.ease import EaseRanker, why_too_large
+from trainer.evaluation.baselines.popularity import PopularityRanker
 
 
 def test_planted_biases_are_found():

@@ -9,8 +9,8 @@ import pytest
 from sklearn.metrics.pairwise import cosine_similarity
 
 from data_pipeline.features.interactions import Interactions
-from trainer import catalog_metrics as module
-from trainer.catalog_metrics import catalog_metrics, gini, intra_list_diversity, item_features
+from trainer.evaluation import catalog_metrics as module
+from trainer.evaluation.catalog_metrics import catalog_metrics, gini, intra_list_diversity, item_features
 
 NUM_USERS, NUM_ITEMS, K = 50, 30, 8
 

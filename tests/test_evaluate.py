@@ -13,10 +13,11 @@ from data_pipeline.prepare.prepare import prepare_dataset
 from data_pipeline.sources.generated import generate_ratings
 from data_pipeline.sources.in_memory import source_of
 from data_pipeline.sources.open_source import open_source
-from trainer.baselines.popularity import PopularityRanker
 from trainer.config import Config, ObjectiveConfig
-from trainer.contenders import Contender
-from trainer.evaluate import evaluate, ranking_logs
+from trainer.evaluation.baselines.popularity import PopularityRanker
+from trainer.evaluation.evaluate import evaluate
+from trainer.evaluation.slice_metrics import Recommender
+from trainer.evaluation.validation import ranking_logs
 from trainer.ranking.model_ranker import PairRanker
 from trainer.recommend import recommend
 from trainer.run import Run
@@ -198,7 +199,7 @@ def test_other_baselines_stand_beside(run, dataset):
     told = []
     ranker = PopularityRanker.fit(train_interactions(dataset))
     result = evaluate(
-        run, ks=(5,), others={"mine": Contender(ranker=ranker)}, progress=lambda *each: told.append(each)
+        run, ks=(5,), others={"mine": Recommender(ranker=ranker)}, progress=lambda *each: told.append(each)
     )
     assert result.baselines["mine"] == result.baselines["popularity"]
     assert result.slices["cold_users"]["mine"] == result.slices["cold_users"]["popularity"]
@@ -209,7 +210,7 @@ def test_other_baselines_stand_beside(run, dataset):
 
 
 def test_ease_is_left_out_with_its_reason_where_it_is_too_large(run, monkeypatch):
-    monkeypatch.setattr("trainer.baselines.ease.MAX_ITEMS", 50)
+    monkeypatch.setattr("trainer.evaluation.baselines.ease.MAX_ITEMS", 50)
     result = evaluate(run, ks=(5,))
     assert "ease" not in result.baselines
     assert "ease: left out, it inverts a matrix of items by items, 1" in result.protocol

@@ -8,8 +8,8 @@ import pytest
 
 from data_pipeline.dataset.vocabulary import Vocabulary
 from data_pipeline.errors import UserError
-from trainer.holdout import holdout_of
-from trainer.slices import ranking_slices
+from trainer.evaluation.holdout import holdout_of
+from trainer.evaluation.slices import ranking_slices
 
 
 def dataset_of(train, validation, test):

@@ -16,15 +16,14 @@ from data_pipeline.errors import UserError
 from data_pipeline.features.side_features import no_features, side_features
 from trainer.build import model_for, scorer_for
 from trainer.config import MODEL_NAMES, ModelConfig, make_config
-from trainer.evaluate import ranking_logs
-from trainer.holdout import holdout_of
+from trainer.evaluation.holdout import holdout_of
+from trainer.evaluation.validation import Monitor, ranking_logs
 from trainer.models import build_model
 from trainer.models.feature_layers import MeanEmbedding
 from trainer.models.inputs import ModelInputs
 from trainer.models.layers import Dropout, Embedding
 from trainer.models.towers import towers_of
 from trainer.models.wide_deep import Cross
-from trainer.monitor import Monitor
 from trainer.ranking.model_ranker import model_ranker
 from trainer.recipes import RECIPES
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, ndcg_score
 
 from data_pipeline.features.interactions import Interactions
-from trainer.ranking_metrics import hits, ranking_metrics
+from trainer.evaluation.ranking_metrics import hits, ranking_metrics
 
 KS = (1, 3, 10, 40)
 

@@ -14,8 +14,8 @@ import reeltrain
 from data_pipeline.errors import UserError
 from data_pipeline.sources.generated import generate_ratings
 from trainer.config import make_config
-from trainer.contenders import Contender
 from trainer.devices import most_replicas, set_up_devices
+from trainer.evaluation.slice_metrics import Recommender
 from trainer.recipes import RECIPES
 from trainer.repeats import evaluate_seeds, with_trained_baseline
 
@@ -141,7 +141,7 @@ def test_the_trained_baseline_is_the_recipe_and_trained_once(workdir):
     assert baseline.config.model == make_config("mf", RECIPES).model
     alone = reeltrain.evaluate(
         reeltrain.load_run(workdir),
-        others={"mf": Contender(baseline.scorer, baseline.ranker)},
+        others={"mf": Recommender(baseline.scorer, baseline.ranker)},
         num_negatives=0,
         ks=(5,),
     )

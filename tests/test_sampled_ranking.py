@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from data_pipeline.features.interactions import Interactions
-from trainer import sampled_ranking
-from trainer.holdout import Holdout
+from trainer.evaluation import sampled_metrics as sampled_ranking
+from trainer.evaluation.holdout import Holdout
+from trainer.evaluation.sampled_metrics import draw_negatives, sampled_ranks
 from trainer.ranking.top_items import tie_bits
-from trainer.sampled_ranking import draw_negatives, sampled_ranks
 
 NUM_USERS, NUM_ITEMS = 40, 60
 

@@ -15,7 +15,7 @@ from data_pipeline.dataset.splits import SPLITS
 from data_pipeline.dataset.vocabulary import UNKNOWN_INDEX
 from data_pipeline.errors import UserError
 from data_pipeline.features.interactions import Interactions
-from trainer.baselines.bias import bias_model_of
+from trainer.evaluation.baselines.bias import bias_model_of
 from trainer.ranking.top_items import top_items
 from trainer.run import Run, load_run
 

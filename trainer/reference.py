@@ -18,7 +18,7 @@ from data_pipeline.batches.windows import StepBlock
 from data_pipeline.dataset.columns import Columns
 from data_pipeline.dataset.dataset import PreparedDataset
 from trainer.config import Config, ModelConfig, OptimizerConfig
-from trainer.metrics import rating_errors
+from trainer.evaluation.rating_metrics import rating_errors
 from trainer.stateless_random import row_bits, unit_bits
 
 USER, ITEM = "user_embedding/", "item_embedding/"

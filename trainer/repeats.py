@@ -14,9 +14,9 @@ from typing import Any
 from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.errors import UserError
 from trainer.config import Config, make_config
-from trainer.contenders import Contender, Metrics
 from trainer.devices import most_replicas
-from trainer.evaluate import MODEL, Evaluation, evaluate
+from trainer.evaluation.evaluate import MODEL, Evaluation, evaluate
+from trainer.evaluation.slice_metrics import Metrics, Recommender
 from trainer.models import ModelFunction
 from trainer.recipes import RECIPES
 from trainer.run import Run, load_run
@@ -74,7 +74,7 @@ def with_trained_baseline(
         settings.append(f"objective.positive_from={positive_from}")
     folder = run.workdir / "baselines" / f"{recipe}-seed-{seed}"
     trained = _trained(run.dataset, recipe, settings, seed, folder, say)
-    other = Contender(None if trained.config.objective.is_ranking else trained.scorer, trained.ranker)
+    other = Recommender(None if trained.config.objective.is_ranking else trained.scorer, trained.ranker)
     return evaluate(run, others={recipe: other}, **how)
 
 

@@ -24,9 +24,9 @@ from trainer.config import Config, TrainConfig, make_config
 from trainer.devices import Devices, set_up_devices, worker_from_environment
 from trainer.engine.engine import Engine
 from trainer.engine.optimizers import make_optimizer
+from trainer.evaluation.validation import Monitor
 from trainer.loop import choose_block_steps, run_loop
 from trainer.models import ModelFunction, name_of
-from trainer.monitor import Monitor
 from trainer.peers import watch_peers
 from trainer.plan import memory_line, plan_lines
 from trainer.progress import TrainProgress

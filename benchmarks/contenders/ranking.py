@@ -15,11 +15,11 @@ import numpy as np
 from harness.children import serve
 
 from data_pipeline.features.interactions import Interactions
-from trainer.catalog_metrics import ItemFeatures, catalog_metrics
-from trainer.holdout import Holdout
+from trainer.evaluation.catalog_metrics import ItemFeatures, catalog_metrics
+from trainer.evaluation.holdout import Holdout
+from trainer.evaluation.ranking_metrics import hits, ranking_metrics
+from trainer.evaluation.sampled_metrics import sampled_ranks
 from trainer.ranking.top_items import score_blocks, top_items
-from trainer.ranking_metrics import hits, ranking_metrics
-from trainer.sampled_ranking import sampled_ranks
 
 DIM, KS, NUM_NEGATIVES, NUM_GENRES = 64, (5, 10, 20), 100, 18
 LOOP_USERS = 2_000  # of whom both ways tell the NDCG

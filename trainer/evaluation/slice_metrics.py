@@ -10,19 +10,19 @@ import numpy as np
 
 from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.features.interactions import Interactions, train_interactions
-from trainer.catalog_metrics import ItemFeatures, catalog_metrics, item_features
-from trainer.holdout import Holdout
-from trainer.metrics import rating_errors
+from trainer.evaluation.catalog_metrics import ItemFeatures, catalog_metrics, item_features
+from trainer.evaluation.holdout import Holdout
+from trainer.evaluation.ranking_metrics import hits, ranking_metrics
+from trainer.evaluation.rating_metrics import rating_errors
+from trainer.evaluation.sampled_metrics import SampledRanks, sampled_ranks
+from trainer.evaluation.slices import RankingSlice, ranking_slices, row_slices
 from trainer.ranking.top_items import Progress, Ranker, best_items, score_blocks
-from trainer.ranking_metrics import hits, ranking_metrics
-from trainer.sampled_ranking import SampledRanks, sampled_ranks
-from trainer.slices import RankingSlice, ranking_slices, row_slices
 
 Metrics = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Contender:
+class Recommender:
     """A model or baseline: what it can do; None for what it cannot.
 
     Attributes:
@@ -60,7 +60,7 @@ class RankingTask:
         return item_features(self.dataset.items)
 
 
-def rating_slices(contender: Contender, dataset: PreparedDataset, split: str) -> dict[str, Metrics]:
+def rating_slices(contender: Recommender, dataset: PreparedDataset, split: str) -> dict[str, Metrics]:
     """`rmse` and `mae` of every slice that has rows; nothing of what predicts no ratings."""
     if contender.ratings is None:
         return {}
@@ -74,7 +74,7 @@ def rating_slices(contender: Contender, dataset: PreparedDataset, split: str) ->
 
 
 def ranking_slice_metrics(
-    contender: Contender, task: RankingTask, *, progress: Progress | None = None
+    contender: Recommender, task: RankingTask, *, progress: Progress | None = None
 ) -> dict[str, Metrics]:
     """All metrics of rankings for every slice that has users; nothing of what ranks nothing.
 

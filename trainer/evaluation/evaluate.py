@@ -11,18 +11,20 @@ import numpy as np
 from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.dataset.summary import protocol
 from data_pipeline.errors import UserError
-from trainer.baselines.bias import bias_model_of
-from trainer.baselines.ease import EaseRanker, why_too_large
-from trainer.baselines.popularity import PopularityRanker
-from trainer.contenders import Contender, Metrics, RankingTask, ranking_slice_metrics, rating_slices
-from trainer.holdout import Holdout, holdout_of
-from trainer.metrics import rating_errors
-from trainer.protocol import ranking_protocol
-from trainer.ranking.scorer import Scorer
-from trainer.ranking.top_items import Ranker, top_items
-from trainer.ranking_metrics import hits, ranking_metrics
+from trainer.evaluation.baselines.bias import bias_model_of
+from trainer.evaluation.baselines.ease import EaseRanker, why_too_large
+from trainer.evaluation.baselines.popularity import PopularityRanker
+from trainer.evaluation.holdout import holdout_of
+from trainer.evaluation.protocol import ranking_protocol
+from trainer.evaluation.slice_metrics import (
+    Metrics,
+    RankingTask,
+    Recommender,
+    ranking_slice_metrics,
+    rating_slices,
+)
+from trainer.evaluation.slices import SLICES, ranking_slices, row_slices
 from trainer.run import Run, load_run
-from trainer.slices import SLICES, ranking_slices, row_slices
 
 MODEL = "model"
 KS = (5, 10, 20)
@@ -41,7 +43,7 @@ class Evaluation:
             `recall@10`, `precision@10`, `hr@10`, `map@10`, `mrr@10`, `coverage@10`, `gini@10`, `novelty@10`,
             `diversity@10`; of the sampled protocol `sampled/ndcg@10` and so on. What there is not has no key.
         baselines: name -> the same keys.
-        slices: of `trainer.slices` but for `all`: name -> who, `model` or a baseline -> the same keys.
+        slices: of `trainer.evaluation.slices` but for `all`: name -> who, `model` or a baseline -> the same keys.
         counts: slice -> `rows` that ratings and `users` that rankings were judged by.
         ks: lengths of the lists, ascending.
         protocol: lines: split, rows, clipping; candidates, ties, duplicates, negatives; what was left out.
@@ -64,7 +66,7 @@ def evaluate(
     positive_from: float | None = None,
     max_users: int | None = None,
     seed: int = 0,
-    others: Mapping[str, Contender] | None = None,
+    others: Mapping[str, Recommender] | None = None,
     with_baselines: bool = True,
     progress: EvaluationProgress | None = None,
 ) -> Evaluation:
@@ -101,7 +103,7 @@ def evaluate(
             holdout = holdout.sample(max_users, seed=seed)
         task = RankingTask(dataset, holdout, ks, num_negatives, seed)
     gives_ratings = not run.config.objective.is_ranking
-    model = Contender(run.scorer if gives_ratings else None, run.ranker)
+    model = Recommender(run.scorer if gives_ratings else None, run.ranker)
     baselines, skipped = _baselines(dataset, task) if with_baselines else ({}, [])
     results: dict[str, dict[str, Metrics]] = {}
     for name, contender in {MODEL: model, **baselines, **(others or {})}.items():
@@ -124,49 +126,6 @@ def evaluate(
     )
 
 
-def split_errors(dataset: PreparedDataset, split: str, scorer: Scorer) -> dict[str, float]:
-    """RMSE and MAE on a split, predictions clipped to the rating scale of the training rows."""
-    rows = dataset.columns(split)
-    return rating_errors(scorer(rows.user_index, rows.item_index), rows.rating, scale=dataset.rating_scale)
-
-
-def validation_logs(dataset: PreparedDataset, scorer: Scorer) -> dict[str, float]:
-    """Errors on the validation split under the names that Keras callbacks expect; empty without such rows."""
-    if not dataset.num_rows("validation"):
-        return {}
-    rows = dataset.columns("validation")
-    predicted = scorer(rows.user_index, rows.item_index)
-    errors = rating_errors(predicted, rows.rating, scale=dataset.rating_scale)
-    # The loss itself, like `loss`, of predictions as they are; the errors, of clipped ones.
-    val_loss = float(np.mean((predicted - rows.rating) ** 2))
-    return {"val_loss": val_loss, "val_rmse": errors["rmse"], "val_mae": errors["mae"]}
-
-
-def ranking_logs(
-    dataset: PreparedDataset,
-    ranker: Ranker,
-    split: str = "validation",
-    *,
-    k: int = 10,
-    max_users: int = 10_000,
-    holdout: Holdout | None = None,
-) -> dict[str, float]:
-    """`ndcg@10` and `recall@10` (for another k, of that) over a split's users; empty without rows in it.
-
-    Cheap enough for every epoch's end: where there are more than `max_users` users, always the same ones,
-    drawn at random, are ranked for.
-
-    Args:
-        holdout: the split's, where it was made before: of millions of rows it takes seconds.
-    """
-    if not dataset.num_rows(split):
-        return {}
-    holdout = (holdout or holdout_of(dataset, split)).sample(max_users)
-    top_UK = top_items(ranker, holdout.user_index, seen=holdout.seen, k=k)
-    metrics = ranking_metrics(hits(top_UK, holdout.relevant), holdout.num_relevant, ks=[k])
-    return {name: float(metrics[name].mean()) for name in (f"ndcg@{k}", f"recall@{k}")}
-
-
 def _checked(
     ks: Sequence[int] | None, num_negatives: int, max_users: int | None, *, num_items: int
 ) -> list[int]:
@@ -184,20 +143,22 @@ def _checked(
     return sorted(set(ks))
 
 
-def _baselines(dataset: PreparedDataset, task: RankingTask | None) -> tuple[dict[str, Contender], list[str]]:
+def _baselines(
+    dataset: PreparedDataset, task: RankingTask | None
+) -> tuple[dict[str, Recommender], list[str]]:
     """Baselines by name, and in words which are not there; without a task those of ratings."""
     bias = bias_model_of(dataset)
     baselines = {
-        "global_mean": Contender(ratings=lambda user_index, _: np.full(len(user_index), bias.mean)),
-        "user_item_bias": Contender(ratings=bias.predict, ranker=bias),
+        "global_mean": Recommender(ratings=lambda user_index, _: np.full(len(user_index), bias.mean)),
+        "user_item_bias": Recommender(ratings=bias.predict, ranker=bias),
     }
     if task is None:
         return baselines, []
-    baselines["popularity"] = Contender(ranker=PopularityRanker.fit(task.train))
+    baselines["popularity"] = Recommender(ranker=PopularityRanker.fit(task.train))
     reason = why_too_large(task.train)
     if reason is not None:
         return baselines, [f"ease: left out, {reason}"]
-    baselines["ease"] = Contender(ranker=EaseRanker.fit(task.train))
+    baselines["ease"] = Recommender(ranker=EaseRanker.fit(task.train))
     return baselines, []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainer.contenders import RankingTask
+from trainer.evaluation.slice_metrics import RankingTask
 from trainer.ranking.top_items import TIE_RULE
 
 

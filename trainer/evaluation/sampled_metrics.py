@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.holdout import Holdout
+from trainer.evaluation.holdout import Holdout
 from trainer.ranking.top_items import tie_bits
 from trainer.stateless_random import mix
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.holdout import Holdout
+from trainer.evaluation.holdout import Holdout
 
 SLICES = ("all", "warm", "cold_users", "cold_items")
 
