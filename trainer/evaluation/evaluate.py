@@ -43,7 +43,8 @@ class Evaluation:
             `recall@10`, `precision@10`, `hr@10`, `map@10`, `mrr@10`, `coverage@10`, `gini@10`, `novelty@10`,
             `diversity@10`; of the sampled protocol `sampled/ndcg@10` and so on. What there is not has no key.
         baselines: name -> the same keys.
-        slices: of `trainer.evaluation.slices` but for `all`: name -> who, `model` or a baseline -> the same keys.
+        slices: of `trainer.evaluation.slices` but for `all`: name -> who, `model` or a baseline -> the same
+            keys.
         counts: slice -> `rows` that ratings and `users` that rankings were judged by.
         ks: lengths of the lists, ascending.
         protocol: lines: split, rows, clipping; candidates, ties, duplicates, negatives; what was left out.
