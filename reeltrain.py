@@ -20,7 +20,7 @@ from data_pipeline.sources.open_source import open_source
 from trainer.evaluation.evaluate import Evaluation, evaluate
 from trainer.predict import predict
 from trainer.recommend import Recommendation, recommend
-from trainer.run import Run, load_run
+from trainer.run.trained_run import Run, load_run
 from trainer.train import TrainResult, train
 
 if TYPE_CHECKING:

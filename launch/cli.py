@@ -117,7 +117,7 @@ def predict(
     asked = read_pairs(pairs) if pairs is not None else [(user, item)] if user is not None else None
     workdir = existing_run(workdir)
     from trainer.predict import predict
-    from trainer.run import load_run
+    from trainer.run.trained_run import load_run
 
     run = load_run(workdir, best=best)
     rows = predict(run, asked).to_dict("records")
@@ -143,7 +143,7 @@ def recommend(workdir: Path | None, user: str | None, k: int, best: bool, as_jso
         raise click.BadParameter(f"k must be at least 1, got {k}", param_hint="-k")
     workdir = existing_run(workdir)
     from trainer.recommend import recommend
-    from trainer.run import load_run
+    from trainer.run.trained_run import load_run
 
     result = recommend(load_run(workdir, best=best), user, k=k)
     items = result.items.to_dict("records")

@@ -89,7 +89,7 @@ def evaluate(
     """
     workdir = existing_run(workdir)
     from trainer.repeats import evaluate_seeds, with_trained_baseline
-    from trainer.run import load_run
+    from trainer.run.trained_run import load_run
 
     how: dict[str, Any] = {
         "ks": ks,

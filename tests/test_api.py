@@ -168,7 +168,7 @@ def test_fewer_epochs_than_trained_are_refused_and_change_nothing(frame, tmp_pat
 
 
 def test_a_run_goes_on_only_in_the_precision_that_it_was_begun_in(frame, tmp_path, monkeypatch):
-    from trainer import devices
+    from trainer.run import devices
 
     reeltrain.train(frame, settings={"train.epochs": 1}, workdir=tmp_path, quiet=True)
     monkeypatch.setattr(devices, "_choose_precision", lambda _wanted, _gpus: "mixed_bfloat16")

@@ -14,11 +14,11 @@ import tensorflow as tf
 
 from data_pipeline.errors import UserError
 from trainer.config import ModelConfig, OptimizerConfig, TrainConfig
-from trainer.devices import Devices
 from trainer.engine.engine import Engine
 from trainer.engine.optimizers import make_optimizer
 from trainer.models import build_model
 from trainer.models.inputs import ModelInputs
+from trainer.run.devices import Devices
 from trainer.workdir import checkpoint_files
 from trainer.workdir.checkpoint import Checkpoints, Position, restore_weights
 from trainer.workdir.workdir import Workdir

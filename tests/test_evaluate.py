@@ -20,7 +20,7 @@ from trainer.evaluation.slice_metrics import Recommender
 from trainer.evaluation.validation import ranking_logs
 from trainer.ranking.model_ranker import PairRanker
 from trainer.recommend import recommend
-from trainer.run import Run
+from trainer.run.trained_run import Run
 
 RANKING = ("ndcg", "recall", "precision", "hr", "map", "mrr")
 CATALOG = ("coverage", "gini", "novelty", "diversity")

@@ -14,7 +14,6 @@ import runs
 from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
 from data_pipeline.features.side_features import no_features, side_features
-from trainer.build import model_for, scorer_for
 from trainer.config import MODEL_NAMES, ModelConfig, make_config
 from trainer.evaluation.holdout import holdout_of
 from trainer.evaluation.validation import Monitor, ranking_logs
@@ -26,6 +25,7 @@ from trainer.models.towers import towers_of
 from trainer.models.wide_deep import Cross
 from trainer.ranking.model_ranker import model_ranker
 from trainer.recipes import RECIPES
+from trainer.run.build import model_for, scorer_for
 
 RANKING = ("bce", "bpr", "sampled-softmax", "in-batch-softmax")
 WITH_TOWERS = ("mf", "two-tower")

@@ -9,8 +9,8 @@ import pytest
 
 import runs
 from launch.local import free_ports, tf_config
-from trainer import peers as peers_module
-from trainer.peers import SILENT_BEATS, Peers
+from trainer.run import heartbeat as peers_module
+from trainer.run.heartbeat import SILENT_BEATS, Heartbeat
 
 ADDRESSES = ["a:1", "b:2", "c:3"]
 
@@ -21,7 +21,7 @@ def peers(tmp_path, monkeypatch):
     monkeypatch.setattr(peers_module, "BEAT_SECS", 1000.0)
     for worker in (1, 2):
         beat(tmp_path / "alive", worker, at=0)
-    with Peers(tmp_path / "alive", worker=0, addresses=ADDRESSES) as watch:
+    with Heartbeat(tmp_path / "alive", worker=0, addresses=ADDRESSES) as watch:
         yield watch
 
 
@@ -54,16 +54,19 @@ def test_silence_with_a_life_sign_between_is_forgiven(peers, tmp_path):
 
 
 def test_who_ended_well_is_not_missed_and_who_failed_is(peers, tmp_path):
-    with Peers(tmp_path / "alive", worker=1, addresses=ADDRESSES):
+    with Heartbeat(tmp_path / "alive", worker=1, addresses=ADDRESSES):
         pass
-    with pytest.raises(ZeroDivisionError), Peers(tmp_path / "alive", worker=2, addresses=ADDRESSES):
+    with pytest.raises(ZeroDivisionError), Heartbeat(tmp_path / "alive", worker=2, addresses=ADDRESSES):
         raise ZeroDivisionError
     assert [peers._look() for _ in range(SILENT_BEATS + 1)][-1] == 2
 
 
 def test_workers_that_all_fail_leave_nothing(tmp_path):
     for worker in (0, 1):
-        with pytest.raises(ZeroDivisionError), Peers(tmp_path / "alive", worker=worker, addresses=ADDRESSES):
+        with (
+            pytest.raises(ZeroDivisionError),
+            Heartbeat(tmp_path / "alive", worker=worker, addresses=ADDRESSES),
+        ):
             raise ZeroDivisionError
     assert not (tmp_path / "alive").exists()
 

@@ -8,8 +8,8 @@ import time
 import pytest
 
 import runs
-from trainer import progress
-from trainer.progress import TrainProgress
+from trainer.run import progress
+from trainer.run.progress import TrainProgress
 
 
 class Terminal(io.StringIO):

@@ -14,10 +14,10 @@ import reeltrain
 from data_pipeline.errors import UserError
 from data_pipeline.sources.generated import generate_ratings
 from trainer.config import make_config
-from trainer.devices import most_replicas, set_up_devices
 from trainer.evaluation.slice_metrics import Recommender
 from trainer.recipes import RECIPES
 from trainer.repeats import evaluate_seeds, with_trained_baseline
+from trainer.run.devices import max_replicas, set_up_devices
 
 pytestmark = pytest.mark.slow
 
@@ -172,7 +172,7 @@ def test_a_run_of_the_recipe_with_other_settings_has_the_baseline_beside_it(fram
 def test_replicas_are_as_many_as_the_batch_can_be_cut_for(monkeypatch, gpus, batch, accumulation, replicas):
     monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda _kind: ["gpu"] * gpus)
     settings = [f"train.global_batch_size={batch}", f"train.accumulation_steps={accumulation}"]
-    assert most_replicas(make_config("article", RECIPES, settings).train) == replicas
+    assert max_replicas(make_config("article", RECIPES, settings).train) == replicas
 
 
 def test_the_command_prints_mean_and_spread(workdir):

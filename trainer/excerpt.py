@@ -18,7 +18,7 @@ from data_pipeline.prepare.prepare import prepare_dataset
 from data_pipeline.sources.open_source import open_source
 from data_pipeline.sources.source import RatingsSource
 from trainer.config import Config
-from trainer.source import refuse_split_settings
+from trainer.run.data import refuse_split_settings
 
 VALIDATION_ROWS = TEST_ROWS = 200
 

@@ -11,7 +11,7 @@ import numpy as np
 from data_pipeline.dataset.vocabulary import UNKNOWN_INDEX
 from data_pipeline.errors import UserError
 from data_pipeline.parsing.frame import ids_as_text
-from trainer.run import Run, load_run
+from trainer.run.trained_run import Run, load_run
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,7 +17,7 @@ from data_pipeline.errors import UserError
 from data_pipeline.features.interactions import Interactions
 from trainer.evaluation.baselines.bias import bias_model_of
 from trainer.ranking.top_items import top_items
-from trainer.run import Run, load_run
+from trainer.run.trained_run import Run, load_run
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,13 +14,14 @@ from typing import Any
 from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.errors import UserError
 from trainer.config import Config, make_config
-from trainer.devices import most_replicas
 from trainer.evaluation.evaluate import MODEL, Evaluation, evaluate
 from trainer.evaluation.slice_metrics import Metrics, Recommender
 from trainer.models import ModelFunction
 from trainer.recipes import RECIPES
-from trainer.run import Run, load_run
-from trainer.train import batch_order, last_step, train
+from trainer.run.devices import max_replicas
+from trainer.run.plan import batch_order, last_step
+from trainer.run.trained_run import Run, load_run
+from trainer.train import train
 from trainer.workdir.workdir import Workdir
 
 # The recipe of the trained baseline, by whether the run's objective ranks.
@@ -144,7 +145,7 @@ def _trained(
 ) -> Run:
     """The run in a folder, trained to its end if it is not."""
     say(f"training  {recipe}, train.seed={seed}, in {folder}")
-    replicas = most_replicas(make_config(recipe, RECIPES, settings).train)
+    replicas = max_replicas(make_config(recipe, RECIPES, settings).train)
     settings = [*settings, f"train.seed={seed}", f"train.replicas={replicas}"]
     result = train(dataset, recipe=recipe, settings=settings, workdir=folder, model=model, quiet=True)
     if result.stopped_by == signal.SIGINT:

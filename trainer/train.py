@@ -14,26 +14,23 @@ from typing import TYPE_CHECKING
 import keras
 import tensorflow as tf
 
-from data_pipeline.batches.order import BatchOrder
 from data_pipeline.dataset.dataset import PreparedDataset, open_dataset
 from data_pipeline.errors import UserError
 from data_pipeline.sources.in_memory import Ratings
 from data_pipeline.sources.source import RatingsSource
-from trainer.build import model_for, objective_for
-from trainer.config import Config, TrainConfig, make_config
-from trainer.devices import Devices, set_up_devices, worker_from_environment
-from trainer.engine.engine import Engine
-from trainer.engine.optimizers import make_optimizer
+from trainer.config import Config, make_config
 from trainer.evaluation.validation import Monitor
-from trainer.loop import choose_block_steps, run_loop
 from trainer.models import ModelFunction, name_of
-from trainer.peers import watch_peers
-from trainer.plan import memory_line, plan_lines
-from trainer.progress import TrainProgress
 from trainer.recipes import RECIPES
-from trainer.run import Run
-from trainer.signals import stop_on_signal
-from trainer.source import default_workdir, find_source, open_or_prepare, with_split_of
+from trainer.run.build import make_engine
+from trainer.run.data import default_workdir, find_source, open_or_prepare, with_split_of
+from trainer.run.devices import Devices, set_up_devices, worker_from_environment
+from trainer.run.heartbeat import watch_peers
+from trainer.run.loop import run_loop
+from trainer.run.plan import batch_order, choose_block_steps, last_step, memory_line, plan_lines
+from trainer.run.progress import TrainProgress
+from trainer.run.signals import stop_on_signal
+from trainer.run.trained_run import Run
 from trainer.workdir.checkpoint import Checkpoints
 from trainer.workdir.lock import locked
 from trainer.workdir.scalars import ScalarLog
@@ -157,7 +154,7 @@ def _train(
             say(line)
 
     try:
-        engine = _make_engine(config, dataset, devices, own_model, block_steps)
+        engine = make_engine(config, dataset, devices, own_model, block_steps)
     except UserError:
         if devices.is_chief and not was_started:
             folder.withdraw()
@@ -237,49 +234,6 @@ def _train(
         # Another worker may have been the one that was asked.
         stopped_by=(stop_request.signum or signal.SIGTERM) if result.was_stopped else None,
     )
-
-
-def _make_engine(
-    config: Config,
-    dataset: PreparedDataset,
-    devices: Devices,
-    own_model: ModelFunction | None,
-    block_steps: int,
-) -> Engine:
-    """Model, objective and optimizer with fresh weights, made from the seed.
-
-    Raises:
-        UserError: they do not fit one another or the data.
-    """
-    keras.utils.set_random_seed(config.train.seed)
-    with devices.strategy.scope():
-        model = model_for(config, dataset, own_model)
-        engine = Engine(
-            model,
-            make_optimizer(config.optimizer),
-            strategy=devices.strategy,
-            objective=objective_for(config, dataset, model),
-            global_batch_size=config.train.global_batch_size,
-            block_steps=block_steps,
-            accumulation_steps=config.train.accumulation_steps,
-            threads=devices.threads,
-            seed=config.train.seed,
-            use_loss_scaling=devices.precision == "mixed_float16",
-        )
-        # For callbacks that look at `model.optimizer`; the loop uses nothing else of it.
-        model.compile(optimizer=engine.optimizer, auto_scale_loss=False)
-    return engine
-
-
-def batch_order(config: TrainConfig, dataset: PreparedDataset) -> BatchOrder:
-    """The order in which a run takes the training rows."""
-    return BatchOrder(dataset.num_rows("train"), config.global_batch_size, config.seed)
-
-
-def last_step(config: TrainConfig, order: BatchOrder) -> int:
-    """Where training ends, counted from the run's start: after the last epoch, or before."""
-    whole = config.epochs * order.steps_per_epoch
-    return min(whole, config.max_steps or whole)
 
 
 def _as_settings(settings: Mapping[str, object] | Iterable[str]) -> list[str]:

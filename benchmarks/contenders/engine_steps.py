@@ -14,12 +14,12 @@ from data_pipeline.batches.order import BatchOrder
 from data_pipeline.batches.superbatches import superbatches
 from data_pipeline.dataset.columns import Columns
 from trainer.config import ModelConfig, OptimizerConfig, TrainConfig
-from trainer.devices import set_up_devices
 from trainer.engine.engine import Engine
 from trainer.engine.optimizers import make_optimizer
-from trainer.loop import choose_block_steps
 from trainer.models import build_model
 from trainer.models.inputs import ModelInputs
+from trainer.run.devices import set_up_devices
+from trainer.run.plan import choose_block_steps
 
 
 def measure(job: dict[str, Any]) -> dict[str, Any]:

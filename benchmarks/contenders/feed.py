@@ -65,7 +65,7 @@ def ours(path: Path, job: dict[str, Any]) -> Feed:
 
     columns = Columns.open(path)
     order = BatchOrder(len(columns), job["batch"], seed=0)
-    block_steps = max(1, 65_536 // job["batch"])  # as trainer/loop.py
+    block_steps = max(1, 65_536 // job["batch"])  # as trainer/run/loop.py
     shard, num_shards = job.get("shard", 0), job.get("num_shards", 1)
     blocks = order.blocks(
         first_step=round(job.get("start", 0) * order.steps_per_epoch),

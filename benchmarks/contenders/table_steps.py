@@ -11,11 +11,11 @@ import tensorflow as tf
 from harness.children import serve
 
 from trainer.config import ModelConfig, OptimizerConfig, TrainConfig
-from trainer.devices import set_up_devices
 from trainer.engine.engine import Engine
 from trainer.engine.optimizers import make_optimizer
 from trainer.models import build_model
 from trainer.models.inputs import ModelInputs
+from trainer.run.devices import set_up_devices
 
 BATCH, DIM, HIDDEN_UNITS = 8192, 32, (128, 32)
 BLOCK_STEPS = 8

@@ -24,7 +24,7 @@ from trainer.evaluation.slice_metrics import (
     rating_slices,
 )
 from trainer.evaluation.slices import SLICES, ranking_slices, row_slices
-from trainer.run import Run, load_run
+from trainer.run.trained_run import Run, load_run
 
 MODEL = "model"
 KS = (5, 10, 20)

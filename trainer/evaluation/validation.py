@@ -8,7 +8,6 @@ import keras
 import numpy as np
 
 from data_pipeline.dataset.dataset import PreparedDataset
-from trainer.build import scorer_for
 from trainer.config import Config
 from trainer.evaluation.holdout import Holdout, NothingRelevantError, holdout_of
 from trainer.evaluation.ranking_metrics import hits, ranking_metrics
@@ -16,6 +15,7 @@ from trainer.evaluation.rating_metrics import rating_errors
 from trainer.ranking.model_ranker import model_ranker
 from trainer.ranking.scorer import Scorer
 from trainer.ranking.top_items import Ranker, top_items
+from trainer.run.build import scorer_for
 
 
 class Monitor:

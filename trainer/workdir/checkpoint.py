@@ -16,8 +16,8 @@ import tensorflow as tf
 
 from data_pipeline.errors import UserError
 from trainer.config import TrainConfig
-from trainer.devices import Devices
 from trainer.engine.engine import Engine
+from trainer.run.devices import Devices
 from trainer.workdir import checkpoint_files as files
 from trainer.workdir.workdir import Workdir
 

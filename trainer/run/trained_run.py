@@ -11,13 +11,13 @@ import keras
 
 from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.errors import UserError
-from trainer.build import model_for, scorer_for
 from trainer.config import Config
-from trainer.devices import let_memory_grow
 from trainer.models import ModelFunction
 from trainer.ranking.model_ranker import model_ranker
 from trainer.ranking.scorer import Scorer
 from trainer.ranking.top_items import Ranker
+from trainer.run.build import model_for, scorer_for
+from trainer.run.devices import let_memory_grow
 from trainer.workdir.checkpoint import best_folder, restore_weights
 from trainer.workdir.workdir import Workdir
 

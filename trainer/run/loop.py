@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,16 +14,13 @@ from data_pipeline.batches.superbatches import superbatches
 from data_pipeline.batches.windows import StepBlock
 from data_pipeline.dataset.columns import Columns
 from trainer.config import TrainConfig
-from trainer.devices import Devices
 from trainer.engine.engine import Engine
-from trainer.progress import TrainProgress
-from trainer.signals import StopRequest
+from trainer.run.devices import Devices
+from trainer.run.progress import Speed, TrainProgress
+from trainer.run.signals import StopRequest
 from trainer.workdir.checkpoint import Checkpoints, Position, SaveDue
 from trainer.workdir.scalars import LossCurve, ScalarLog, log_epoch
 
-# Rows of a compiled call when `train.steps_per_loop` is 0: some tens of milliseconds of work, beside which
-# the call costs nothing, and a superbatch of about 1 MB.
-AUTO_ROWS_PER_LOOP = 65_536
 # What tells which epoch is best, the first that there is: the lowest loss or the highest NDCG.
 MONITORED = {"val_loss": 1, "val_ndcg@10": -1}
 
@@ -44,15 +40,6 @@ class LoopResult:
     train_loss: float
     examples_per_sec: float | None
     was_stopped: bool
-
-
-def choose_block_steps(order: BatchOrder, config: TrainConfig) -> int:
-    """K: `steps_per_loop`, or enough for about `AUTO_ROWS_PER_LOOP` rows.
-
-    At most an epoch's steps, and those between two checkpoints.
-    """
-    wanted = config.steps_per_loop or max(1, AUTO_ROWS_PER_LOOP // order.global_batch_size)
-    return min(wanted, order.steps_per_epoch, config.checkpoint_every_steps or wanted)
 
 
 def run_loop(
@@ -98,7 +85,7 @@ def run_loop(
     keras_callbacks = keras.callbacks.CallbackList(
         list(callbacks), model=model, epochs=config.epochs, steps=order.steps_per_epoch, verbose=0
     )
-    speed = _Speed(order)
+    speed = Speed(order)
     due = SaveDue(config, saved_step=first_step)
     loss_curve = LossCurve(curves, config.log_every_steps, order.steps_per_epoch) if curves else None
     stop = False
@@ -215,29 +202,3 @@ def _note_best(position: Position, logs: dict[str, float]) -> bool:
     if is_best:
         position.best_value, position.best_step = value, position.step
     return is_best
-
-
-class _Speed:
-    """Examples over the time that training took; the first block, which compiles, is not counted."""
-
-    def __init__(self, order: BatchOrder) -> None:
-        self._order = order
-        self._examples = 0
-        self._secs = 0.0
-        self._since: float | None = None
-
-    def count(self, block: StepBlock) -> None:
-        """After a block was trained."""
-        if self._since is not None:
-            batch = self._order.global_batch_size
-            rows_left = self._order.num_rows - block.first_step * batch
-            self._examples += min(block.num_steps * batch, rows_left)
-            self._secs += time.monotonic() - self._since
-
-    def restart(self) -> None:
-        """Before the next block."""
-        self._since = time.monotonic()
-
-    @property
-    def examples_per_sec(self) -> float | None:
-        return self._examples / self._secs if self._secs else None

@@ -9,11 +9,14 @@ from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.errors import UserError
 from data_pipeline.features.side_features import side_features
 from trainer.config import Config
+from trainer.engine.engine import Engine
+from trainer.engine.optimizers import make_optimizer
 from trainer.models import ModelFunction, build_model
 from trainer.models.inputs import ModelInputs
 from trainer.objectives import Objective, make_objective
 from trainer.objectives.ordinal import with_ordinal_head
 from trainer.ranking.scorer import Scorer
+from trainer.run.devices import Devices
 
 # More are no grades but numbers.
 MAX_GRADES = 100
@@ -79,3 +82,35 @@ def _grades(dataset: PreparedDataset) -> tuple[np.ndarray, np.ndarray]:
             f"objective.name=ordinal needs between 2 and {MAX_GRADES} different ratings, got {len(grades)}"
         )
     return grades, counts
+
+
+def make_engine(
+    config: Config,
+    dataset: PreparedDataset,
+    devices: Devices,
+    own_model: ModelFunction | None,
+    block_steps: int,
+) -> Engine:
+    """Model, objective and optimizer with fresh weights, made from the seed.
+
+    Raises:
+        UserError: they do not fit one another or the data.
+    """
+    keras.utils.set_random_seed(config.train.seed)
+    with devices.strategy.scope():
+        model = model_for(config, dataset, own_model)
+        engine = Engine(
+            model,
+            make_optimizer(config.optimizer),
+            strategy=devices.strategy,
+            objective=objective_for(config, dataset, model),
+            global_batch_size=config.train.global_batch_size,
+            block_steps=block_steps,
+            accumulation_steps=config.train.accumulation_steps,
+            threads=devices.threads,
+            seed=config.train.seed,
+            use_loss_scaling=devices.precision == "mixed_float16",
+        )
+        # For callbacks that look at `model.optimizer`; the loop uses nothing else of it.
+        model.compile(optimizer=engine.optimizer, auto_scale_loss=False)
+    return engine

@@ -8,6 +8,9 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from data_pipeline.batches.order import BatchOrder
+from data_pipeline.batches.windows import StepBlock
+
 # Without a terminal a line at every epoch's end, and at least this often.
 LINE_EVERY_SECS = 10.0
 
@@ -81,3 +84,29 @@ class TrainProgress:
 
 def _rate(examples_per_sec: float | None) -> str:
     return "" if examples_per_sec is None else f"{examples_per_sec:,.0f} examples/s"
+
+
+class Speed:
+    """Examples over the time that training took; the first block, which compiles, is not counted."""
+
+    def __init__(self, order: BatchOrder) -> None:
+        self._order = order
+        self._examples = 0
+        self._secs = 0.0
+        self._since: float | None = None
+
+    def count(self, block: StepBlock) -> None:
+        """After a block was trained."""
+        if self._since is not None:
+            batch = self._order.global_batch_size
+            rows_left = self._order.num_rows - block.first_step * batch
+            self._examples += min(block.num_steps * batch, rows_left)
+            self._secs += time.monotonic() - self._since
+
+    def restart(self) -> None:
+        """Before the next block."""
+        self._since = time.monotonic()
+
+    @property
+    def examples_per_sec(self) -> float | None:
+        return self._examples / self._secs if self._secs else None

@@ -16,7 +16,7 @@ from data_pipeline.sources.in_memory import Ratings, source_of
 from data_pipeline.sources.open_source import open_source
 from data_pipeline.sources.source import RatingsSource
 from trainer.config import Config
-from trainer.devices import Devices
+from trainer.run.devices import Devices
 from trainer.workdir.workdir import RUNS, Workdir, wait_for_chief
 
 if TYPE_CHECKING:

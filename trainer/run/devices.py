@@ -82,7 +82,7 @@ def worker_from_environment() -> tuple[int, int]:
         ) from None
 
 
-def most_replicas(config: TrainConfig) -> int:
+def max_replicas(config: TrainConfig) -> int:
     """How many of this process's devices a global batch can be cut for, whatever `config.replicas` says."""
     num_devices = len(tf.config.list_physical_devices("GPU")) or 1
     rows = config.global_batch_size // config.accumulation_steps

@@ -46,10 +46,10 @@ def watch_peers(workdir: Path, *, worker: int) -> contextlib.AbstractContextMana
     addresses = [*cluster.get("chief", []), *cluster.get("worker", [])]
     if len(addresses) < 2:
         return contextlib.nullcontext()
-    return Peers(workdir / ".alive", worker=worker, addresses=addresses)
+    return Heartbeat(workdir / ".alive", worker=worker, addresses=addresses)
 
 
-class Peers(contextlib.AbstractContextManager):
+class Heartbeat(contextlib.AbstractContextManager):
     """The watch: a thread, because the main one may be stuck in a collective.
 
     Args:

@@ -12,8 +12,8 @@ import tensorflow as tf
 from data_pipeline.batches.order import BatchOrder
 from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.dataset.summary import protocol
-from trainer.config import PARTS, Config
-from trainer.devices import Devices
+from trainer.config import PARTS, Config, TrainConfig
+from trainer.run.devices import Devices
 from trainer.workdir.workdir import Workdir
 
 # Of a model's embedding tables, the largest.
@@ -68,3 +68,28 @@ def memory_line(model: keras.Model, optimizer: keras.optimizers.Optimizer, confi
 
 def _bytes(variable: Any) -> int:
     return math.prod(variable.shape) * tf.as_dtype(variable.dtype).size
+
+
+def batch_order(config: TrainConfig, dataset: PreparedDataset) -> BatchOrder:
+    """The order in which a run takes the training rows."""
+    return BatchOrder(dataset.num_rows("train"), config.global_batch_size, config.seed)
+
+
+def last_step(config: TrainConfig, order: BatchOrder) -> int:
+    """Where training ends, counted from the run's start: after the last epoch, or before."""
+    whole = config.epochs * order.steps_per_epoch
+    return min(whole, config.max_steps or whole)
+
+
+# Rows of a compiled call when `train.steps_per_loop` is 0: some tens of milliseconds of work, beside which
+# the call costs nothing, and a superbatch of about 1 MB.
+AUTO_ROWS_PER_LOOP = 65_536
+
+
+def choose_block_steps(order: BatchOrder, config: TrainConfig) -> int:
+    """K: `steps_per_loop`, or enough for about `AUTO_ROWS_PER_LOOP` rows.
+
+    At most an epoch's steps, and those between two checkpoints.
+    """
+    wanted = config.steps_per_loop or max(1, AUTO_ROWS_PER_LOOP // order.global_batch_size)
+    return min(wanted, order.steps_per_epoch, config.checkpoint_every_steps or wanted)

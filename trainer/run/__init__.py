@@ -1,0 +1,12 @@
+"""The parts of a training run.
+
+data         the ratings of a run, prepared where needed
+devices      strategy, replicas and precision from the hardware
+build        model, objective and engine from settings and data
+plan         steps of a run, and its description
+loop         block, log, evaluate, checkpoint
+progress     progress lines and speed
+heartbeat    ends a worker when another one died
+signals      SIGTERM and SIGINT as a request to stop
+trained_run  loads a trained run
+"""
