@@ -18,9 +18,9 @@ from data_pipeline.errors import UserError
 from data_pipeline.prepare.prepare import prepare_dataset
 from data_pipeline.sources.open_source import open_source
 from trainer.evaluation.evaluate import Evaluation, evaluate
-from trainer.predict import predict
-from trainer.recommend import Recommendation, recommend
 from trainer.run.trained_run import Run, load_run
+from trainer.serving.predict import predict
+from trainer.serving.recommend import Recommendation, recommend
 from trainer.train import TrainResult, train
 
 if TYPE_CHECKING:

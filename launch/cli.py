@@ -116,8 +116,8 @@ def predict(
 
     asked = read_pairs(pairs) if pairs is not None else [(user, item)] if user is not None else None
     workdir = existing_run(workdir)
-    from trainer.predict import predict
     from trainer.run.trained_run import load_run
+    from trainer.serving.predict import predict
 
     run = load_run(workdir, best=best)
     rows = predict(run, asked).to_dict("records")
@@ -142,8 +142,8 @@ def recommend(workdir: Path | None, user: str | None, k: int, best: bool, as_jso
     if k < 1:
         raise click.BadParameter(f"k must be at least 1, got {k}", param_hint="-k")
     workdir = existing_run(workdir)
-    from trainer.recommend import recommend
     from trainer.run.trained_run import load_run
+    from trainer.serving.recommend import recommend
 
     result = recommend(load_run(workdir, best=best), user, k=k)
     items = result.items.to_dict("records")

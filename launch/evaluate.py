@@ -14,7 +14,7 @@ from launch.options import best_option, existing_run, json_option, print_result,
 
 if TYPE_CHECKING:
     from trainer.evaluation.evaluate import Evaluation
-    from trainer.repeats import Spread
+    from trainer.studies.seeds import Spread
 
 # A line at least this often while rankings are made.
 LINE_EVERY_SECS = 10.0
@@ -88,8 +88,9 @@ def evaluate(
     WORKDIR is a trained run; by default the newest under runs/.
     """
     workdir = existing_run(workdir)
-    from trainer.repeats import evaluate_seeds, with_trained_baseline
     from trainer.run.trained_run import load_run
+    from trainer.studies.seeds import evaluate_seeds
+    from trainer.studies.trained_baseline import with_trained_baseline
 
     how: dict[str, Any] = {
         "ks": ks,

@@ -48,7 +48,7 @@ def verify(
     replica_counts, worker_counts = _counts("--replicas", replicas), _counts("--workers", workers)
     if tolerance is not None and not 0 <= tolerance < float("inf"):
         raise click.UsageError(f"--tolerance must be at least 0 and finite, got {tolerance}")
-    from trainer.verify import verify
+    from trainer.verification.verify import verify
 
     result = verify(
         data,

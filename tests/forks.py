@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 
 # TensorFlow with them; it starts its threads with its first operation, which is after the fork.
-LOADED = ("trainer.train", "trainer.verify")
+LOADED = ("trainer.train", "trainer.verification.verify")
 BEFORE = frozenset(os.environ)
 
 

@@ -19,8 +19,8 @@ from trainer.evaluation.evaluate import evaluate
 from trainer.evaluation.slice_metrics import Recommender
 from trainer.evaluation.validation import ranking_logs
 from trainer.ranking.model_ranker import PairRanker
-from trainer.recommend import recommend
 from trainer.run.trained_run import Run
+from trainer.serving.recommend import recommend
 
 RANKING = ("ndcg", "recall", "precision", "hr", "map", "mrr")
 CATALOG = ("coverage", "gini", "novelty", "diversity")

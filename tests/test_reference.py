@@ -8,10 +8,10 @@ import pytest
 
 import runs
 from data_pipeline.dataset.dataset import open_dataset
-from trainer import reference
 from trainer.config import ModelConfig, OptimizerConfig, make_config
 from trainer.recipes import RECIPES
-from trainer.verify import initial_weights
+from trainer.verification import reference
+from trainer.verification.verify import initial_weights
 
 MODEL = ModelConfig(embedding_dim=2, hidden_units=(5, 3), dropout=0.4, embedding_l2=0.3)
 TABLE, BIAS = "user_embedding/embeddings", "hidden_1/bias"

@@ -16,8 +16,9 @@ from data_pipeline.sources.generated import generate_ratings
 from trainer.config import make_config
 from trainer.evaluation.slice_metrics import Recommender
 from trainer.recipes import RECIPES
-from trainer.repeats import evaluate_seeds, with_trained_baseline
 from trainer.run.devices import max_replicas, set_up_devices
+from trainer.studies.seeds import evaluate_seeds
+from trainer.studies.trained_baseline import with_trained_baseline
 
 pytestmark = pytest.mark.slow
 
@@ -114,7 +115,7 @@ def test_an_interrupted_seed_is_not_evaluated(workdir, monkeypatch):
     def interrupted(*_arguments, **_how):
         steps.append(1)
 
-    monkeypatch.setattr("trainer.repeats.with_trained_baseline", interrupted)
+    monkeypatch.setattr("trainer.studies.seeds.with_trained_baseline", interrupted)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         evaluate_seeds(workdir, 3, say=lambda _: interrupt_when_caught(before), **QUICK)

@@ -10,12 +10,12 @@ import runs
 from data_pipeline.dataset.dataset import open_dataset
 from data_pipeline.errors import UserError
 from data_pipeline.sources.generated import generate_ratings
-from trainer.comparison import compare
 from trainer.config import make_config
-from trainer.excerpt import prepare_excerpt
-from trainer.layout import Layout, Outcome
 from trainer.recipes import RECIPES
-from trainer.verify import verify
+from trainer.verification.comparison import compare
+from trainer.verification.layouts import Layout, Outcome
+from trainer.verification.subset import prepare_excerpt
+from trainer.verification.verify import verify
 
 FAULTY = Path(__file__).parent / "faulty.py"
 TWO_REPLICAS = Layout(workers=1, replicas=2)
@@ -216,8 +216,8 @@ def test_an_excerpts_steps_are_two_epochs_whose_last_batch_leaves_a_replica_empt
 
 
 def test_a_model_without_reference_still_has_its_layouts_compared(dataset, monkeypatch):
-    monkeypatch.setattr("trainer.reference.knows", lambda _config: False)
-    monkeypatch.setattr("trainer.verify.run_layout", lambda *_args, **_kwargs: outcome())
+    monkeypatch.setattr("trainer.verification.reference.knows", lambda _config: False)
+    monkeypatch.setattr("trainer.verification.verify.run_layout", lambda *_args, **_kwargs: outcome())
     result = verify(
         dataset,
         recipe="article",

@@ -15,13 +15,13 @@ import tensorflow as tf
 
 from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.errors import UserError
-from trainer import reference
-from trainer.comparison import NUMPY, Comparison, compare
 from trainer.config import Config, make_config
-from trainer.excerpt import prepare_excerpt
-from trainer.layout import Layout, LayoutError, Outcome, run_layout
 from trainer.recipes import RECIPES
 from trainer.run.build import model_for
+from trainer.verification import reference
+from trainer.verification.comparison import NUMPY, Comparison, compare
+from trainer.verification.layouts import Layout, LayoutError, Outcome, run_layout
+from trainer.verification.subset import prepare_excerpt
 
 # Absolute, over up to about 200 steps of `article`; in brackets what was measured against NumPy and between
 # layouts. float64 (2e-15, 4e-15) and float32 (2e-6, 2e-6) differ by rounding alone, bfloat16 (0.013, 0.010)

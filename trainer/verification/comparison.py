@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.layout import Layout, Outcome
+from trainer.verification.layouts import Layout, Outcome
 
 NUMPY = "NumPy"
 

@@ -42,7 +42,7 @@ class ReferenceRun:
         losses: trained steps -> the loss of the last of them.
         weights: path of a Keras variable -> its value.
         slots: the same path -> the optimizer's values for it, in the order in which Keras makes them.
-        metrics: as `trainer.layout` reads them from a workdir.
+        metrics: as `trainer.verification.layouts` reads them from a workdir.
     """
 
     losses: dict[int, float]

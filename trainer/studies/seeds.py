@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
-import signal
 import statistics
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.errors import UserError
-from trainer.config import Config, make_config
-from trainer.evaluation.evaluate import MODEL, Evaluation, evaluate
-from trainer.evaluation.slice_metrics import Metrics, Recommender
+from trainer.config import Config
+from trainer.evaluation.evaluate import MODEL, Evaluation
+from trainer.evaluation.slice_metrics import Metrics
 from trainer.models import ModelFunction
-from trainer.recipes import RECIPES
-from trainer.run.devices import max_replicas
 from trainer.run.plan import batch_order, last_step
-from trainer.run.trained_run import Run, load_run
-from trainer.train import train
+from trainer.run.trained_run import load_run
+from trainer.studies.trained_baseline import Say, _trained, with_trained_baseline
 from trainer.workdir.workdir import Workdir
-
-# The recipe of the trained baseline, by whether the run's objective ranks.
-BASELINE_RECIPES = {False: "mf", True: "mf-ranking"}
-# From more training rows on it takes longer than an evaluation should, unless it is asked for.
-MOST_BASELINE_ROWS = 2_000_000
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -46,37 +33,6 @@ class Spread:
     mean: dict[str, Metrics]
     sd: dict[str, Metrics]
     evaluations: list[Evaluation]
-
-
-def with_trained_baseline(
-    run: Run, *, wanted: bool | None = None, say: Say = lambda _line: None, **how: Any
-) -> Evaluation:
-    """`evaluate`, beside matrix factorization trained on the same rows with the run's seed.
-
-    It is kept in the workdir's `baselines/`, so that only the first evaluation waits for it.
-
-    Args:
-        wanted: whether it is trained; None: with at most `MOST_BASELINE_ROWS` training rows.
-        say: is told what is trained.
-        how: of `evaluate`.
-    """
-    recipe = BASELINE_RECIPES[run.config.objective.is_ranking]
-    if wanted is False or _is_recipe(run.config, recipe):  # beside itself
-        return evaluate(run, **how)
-    rows = run.dataset.num_rows("train")
-    if wanted is None and rows > MOST_BASELINE_ROWS:
-        result = evaluate(run, **how)
-        note = f"{recipe}: left out, training it on {rows:,} rows takes a while; --mf does"
-        return dataclasses.replace(result, protocol=f"{result.protocol}\n{note}")
-    seed, positive_from = run.config.train.seed, run.config.objective.positive_from
-    # In a precision that every machine has, so that any may take up what another has trained.
-    settings = ["train.precision=float32"]
-    if positive_from is not None:
-        settings.append(f"objective.positive_from={positive_from}")
-    folder = run.workdir / "baselines" / f"{recipe}-seed-{seed}"
-    trained = _trained(run.dataset, recipe, settings, seed, folder, say)
-    other = Recommender(None if trained.config.objective.is_ranking else trained.scorer, trained.ranker)
-    return evaluate(run, others={recipe: other}, **how)
 
 
 def evaluate_seeds(
@@ -129,42 +85,6 @@ def evaluate_seeds(
         mean={name: _over(statistics.fmean, name, rows) for name in rows[0]},
         sd={name: _over(_sd, name, rows) for name in rows[0]},
         evaluations=evaluations,
-    )
-
-
-def _trained(
-    dataset: PreparedDataset,
-    recipe: str,
-    settings: Sequence[str],
-    seed: int,
-    folder: Path,
-    say: Say,
-    *,
-    model: ModelFunction | None = None,
-    best: bool = False,
-) -> Run:
-    """The run in a folder, trained to its end if it is not."""
-    say(f"training  {recipe}, train.seed={seed}, in {folder}")
-    replicas = max_replicas(make_config(recipe, RECIPES, settings).train)
-    settings = [*settings, f"train.seed={seed}", f"train.replicas={replicas}"]
-    result = train(dataset, recipe=recipe, settings=settings, workdir=folder, model=model, quiet=True)
-    if result.stopped_by == signal.SIGINT:
-        raise KeyboardInterrupt
-    if result.stopped_by is not None:
-        sys.exit(128 + result.stopped_by)
-    return load_run(folder, best=best, model=model)
-
-
-def _is_recipe(config: Config, recipe: str) -> bool:
-    """Whether a run is what the recipe trains."""
-    whole = make_config(recipe, RECIPES)
-    return (config.model, config.objective, config.optimizer) == (
-        whole.model,
-        whole.objective,
-        whole.optimizer,
-    ) and all(
-        getattr(config.train, name) == getattr(whole.train, name)
-        for name in ("epochs", "max_steps", "global_batch_size")
     )
 
 
