@@ -9,7 +9,8 @@ import sys
 import pytest
 
 import runs
-from launch.local import free_ports, run_workers
+from launch.jobs.local import run_workers
+from launch.jobs.tf_config import free_ports
 
 SETTINGS = {
     "train.global_batch_size": 32,

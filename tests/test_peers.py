@@ -8,7 +8,7 @@ import time
 import pytest
 
 import runs
-from launch.local import free_ports, tf_config
+from launch.jobs.tf_config import free_ports, tf_config
 from trainer.run import heartbeat as peers_module
 from trainer.run.heartbeat import SILENT_BEATS, Heartbeat
 

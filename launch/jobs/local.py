@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import IO
+
+from launch.jobs.tf_config import free_ports, tf_config
 
 # After SIGTERM a worker saves a checkpoint; then it is killed. Where one failed the others cannot save: all
 # must agree on the step at which they do.
@@ -112,24 +112,6 @@ def _run_once(num_workers: int, arguments: list[str], *, log_dir: Path) -> Launc
         chief_stdout=b"".join(chief_stdout).decode(errors="replace"),
         was_asked=were_asked.is_set(),
     )
-
-
-def tf_config(addresses: list[str], index: int) -> str:
-    """The TF_CONFIG of worker `index`.
-
-    >>> tf_config(["a:1", "b:2"], 1)
-    '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}'
-    """
-    return json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody listens on, all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def _start(arguments: list[str], addresses: list[str], index: int, *, log: IO[bytes]) -> subprocess.Popen:

@@ -1,0 +1,6 @@
+"""Starting workers: on this machine.
+
+command    the verb `launch`
+local      worker processes on this machine
+tf_config  TF_CONFIG for the workers of a job
+"""

@@ -1,0 +1,81 @@
+"""The verb `train`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from launch.options import AS_PATH, data_argument, json_option, print_result, recipe_option, settings_option
+
+
+@click.command()
+@data_argument
+@click.option("--workdir", type=AS_PATH, help="Where the run is kept.  [default: runs/<data>-<recipe>]")
+@recipe_option
+@settings_option
+@json_option
+def train(
+    data: str | None, workdir: Path | None, recipe: str, settings: tuple[str, ...], as_json: bool
+) -> None:
+    """Trains a recipe on DATA; in a workdir that a run was begun in, continues it.
+
+    DATA is what `prepare` takes, or a prepared dataset.
+    """
+    from data_pipeline.dataset.manifest import MANIFEST
+    from data_pipeline.prepare.splitting.rules import check_split
+    from data_pipeline.sources.open_source import open_source
+    from trainer.config import make_config
+    from trainer.recipes import RECIPES
+    from trainer.workdir.workdir import Workdir
+
+    # Mistakes are told before the seconds that TensorFlow takes to load.
+    data_config = make_config(recipe, RECIPES, settings).data
+    check_split(data_config)
+    if data not in (None, "generated") and not (Path(data) / MANIFEST).is_file():
+        open_source(data, data_config)
+    if workdir is not None:
+        Workdir(workdir).require_usable()
+    print("reeltrain: loading TensorFlow …", file=sys.stderr, flush=True)
+    from trainer.train import train
+
+    result = train(data, recipe=recipe, settings=settings, workdir=workdir)
+    fields = {
+        "workdir": str(result.workdir),
+        "recipe": recipe,
+        "step": result.step,
+        "replicas": result.replicas,
+        "workers": result.workers,
+        "precision": result.precision,
+        "train_loss": result.train_loss,
+        "test_rmse": result.test_rmse,
+        "test_mae": result.test_mae,
+        "test": result.test,
+        "examples_per_sec": result.examples_per_sec,
+    }
+    if result.stopped_by is None:
+        errors = (
+            "  ".join(f"{name.upper()} {value:.4f}" for name, value in result.test.items())
+            or "nothing to judge by"
+        )
+        text = (
+            f"test {errors}  (step {result.step}, train loss {result.train_loss:.4f})\n"
+            f"curves: {_tensorboard()} --logdir {result.workdir}"
+        )
+    else:
+        text = f"stopped at step {result.step}, checkpoint saved; the same command continues"
+    print_result(fields, text, as_json)
+    if result.stopped_by is not None:
+        sys.exit(128 + result.stopped_by)
+
+
+def _tensorboard() -> str:
+    """The command as it can be typed here: of our environment, where that is not on the PATH."""
+    return (
+        "tensorboard"
+        if shutil.which("tensorboard")
+        else os.path.relpath(Path(sys.prefix) / "bin/tensorboard")
+    )
