@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from trainer.evaluation.evaluate import Evaluation
-from trainer.studies.seeds import Spread
+if TYPE_CHECKING:
+    from trainer.evaluation.evaluate import Evaluation
+    from trainer.studies.seeds import Spread
 
 RANKING = ("ndcg", "recall", "precision", "hr", "map", "mrr", "coverage", "gini", "novelty", "diversity")
 HEADS = {"rmse": "RMSE", "mae": "MAE", "ndcg": "NDCG", "hr": "HR", "map": "MAP", "mrr": "MRR", "gini": "Gini"}

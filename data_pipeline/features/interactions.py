@@ -96,7 +96,7 @@ class Interactions:
 def cumcount(counts: np.ndarray) -> np.ndarray:
     """The place of each member in its group, where groups of so many stand one after another.
 
-    >>> places_within(np.array([2, 0, 3]))
+    >>> cumcount(np.array([2, 0, 3]))
     array([0, 1, 0, 1, 2])
     """
     return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -38,8 +38,8 @@ class ColumnNames:
     def parse(cls, text: str) -> ColumnNames:
         """Reads `user=a,item=b,rating=none`.
 
-        >>> ColumnChoice.parse("user=who, rating=none")
-        ColumnChoice(names={'user_id': 'who'}, left_out=frozenset({'rating'}))
+        >>> ColumnNames.parse("user=who, rating=none")
+        ColumnNames(names={'user_id': 'who'}, left_out=frozenset({'rating'}))
         """
         names: dict[str, str] = {}
         for part in text.split(",") if text.strip() else []:

@@ -166,7 +166,7 @@ def num_chunks(num_rows: int, *, accumulation_steps: int, on_cpu: bool, pairs_pe
     Args:
         pairs_per_row: how often the model runs for a row.
 
-    >>> chunks_of(4096, accumulation_steps=1, on_cpu=True)
+    >>> num_chunks(4096, accumulation_steps=1, on_cpu=True)
     8
     """
     most_rows = num_rows // accumulation_steps

@@ -125,7 +125,7 @@ def _check(model: object, name: str) -> None:
             continue
         raise UserError(
             f"model.name={name} must keep no state beside its weights, which devices would not share, got "
-            f"{variable.path}; for dropout take trainer.layers.Dropout"
+            f"{variable.path}; for dropout take trainer.models.layers.Dropout"
         )
     if not model.trainable_variables:
         raise UserError(f"model.name={name} must have something to train, got a model without weights")

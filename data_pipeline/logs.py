@@ -1,0 +1,58 @@
+"""The package's logger, and how its messages reach a terminal.
+
+Modules call `log.info(...)` and `log.warning(...)`. The entry points (the command line, `reeltrain.train` …) show
+them on stderr for as long as a call lasts, with `shown()`; a program that configured logging itself keeps its own
+handlers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+log = logging.getLogger("reeltrain")
+
+
+@functools.cache
+def console() -> Console:
+    """The console on stderr that log lines and progress displays share, so that they do not overwrite each other."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+
+class _ConsoleHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            console().print(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+
+@contextlib.contextmanager
+def shown(*, quiet: bool = False) -> Iterator[None]:
+    """Shows messages of level INFO and above on stderr; leaves the logging configuration as it was.
+
+    Args:
+        quiet: shows nothing.
+    """
+    was_disabled, level = log.disabled, log.level
+    is_configured = bool(log.handlers) or (log.hasHandlers() and log.isEnabledFor(logging.INFO))
+    handler = None if quiet or is_configured else _ConsoleHandler()
+    log.disabled = was_disabled or quiet
+    if handler:
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.disabled = was_disabled
+        if handler:
+            log.removeHandler(handler)
+            log.setLevel(level)

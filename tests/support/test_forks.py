@@ -1,0 +1,83 @@
+"""`runs.python()` against Python: a fork is what a process of its own would be."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support import runs
+
+TELL = """
+import json, os, sys
+sys.modules["sklearn"] = None  # as the command line has it
+import trainer.train
+for name in ("PWD", "OLDPWD", "SHLVL", "_"):  # the shell's, which starts the fork
+    os.environ.pop(name, None)
+print(json.dumps([sys.argv, os.getcwd(), sys.stdin.read(), sorted(os.environ.items()), __name__]))
+print("on stderr", file=sys.stderr)
+{end}
+"""
+OBEY = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("how", "end"),
+    [
+        ("-c", "sys.exit(3)"),
+        ("file", "raise ValueError('bad')"),
+        ("-c", "sys.stdout.flush(); os.kill(os.getpid(), 9)"),
+        ("file", "sys.exit()"),
+    ],
+    ids=["status", "exception", "killed", "well"],
+)
+def test_arguments_folder_streams_environment_and_end_are_those_of_a_process(tmp_path, monkeypatch, how, end):
+    monkeypatch.setenv("OF_THIS_TEST", "1")
+    monkeypatch.delenv("HOME")  # the process that forks has it
+    code = TELL.format(end=end)
+    (tmp_path / "program.py").write_text(code)
+    program = ["-c", code] if how == "-c" else [str(tmp_path / "program.py")]
+    forked, own = (
+        subprocess.run(
+            [str(python), *program, "a", "--b"],
+            cwd=tmp_path,
+            input="given",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        )
+        for python in (runs.python(), sys.executable)
+    )
+    assert forked.stdout == own.stdout
+    assert forked.returncode == own.returncode
+    assert forked.stderr.splitlines()[-1:] == own.stderr.splitlines()[-1:]
+    assert "on stderr" in forked.stderr
+
+
+@pytest.fixture
+def obedient():
+    """A program in a fork that waits for a signal."""
+    with subprocess.Popen([str(runs.python()), "-c", OBEY], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        yield process
+
+
+def test_sigterm_reaches_the_program(obedient):
+    obedient.terminate()
+    assert obedient.wait(30) == 5
+
+
+def test_a_program_does_not_outlive_the_command_that_asked_for_it(obedient):
+    obedient.kill()
+    assert obedient.stdout.read() == ""  # ends when the last that has it open has ended
+    assert obedient.wait(30) == -9
