@@ -1,7 +1,7 @@
 """The package's logger, and how its messages reach a terminal.
 
-Modules call `log.info(...)` and `log.warning(...)`. The entry points (the command line, `reeltrain.train` …) show
-them on stderr for as long as a call lasts, with `shown()`; a program that configured logging itself keeps its own
+Modules call `log.info(...)` and `log.warning(...)`. The entry points (the command line, `reeltrain.train` …)
+show them on stderr while a call lasts, with `shown()`. A program that configured logging itself keeps its own
 handlers.
 """
 
@@ -21,7 +21,7 @@ log = logging.getLogger("reeltrain")
 
 @functools.cache
 def console() -> Console:
-    """The console on stderr that log lines and progress displays share, so that they do not overwrite each other."""
+    """The console on stderr, shared by log lines and progress displays: neither overwrites the other."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
