@@ -19,7 +19,7 @@ PROJECT := .venv/project
 DEV := .venv/dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train tensorboard test check lint format lock clean
+.PHONY: help setup train tensorboard test check lint format docs lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -68,6 +68,9 @@ format: $(DEV) ## Rewrite the sources in the project's format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+docs: $(DEV) ## Build the documentation into site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 # One resolution of everything comes first and each lock is cut from it, so that all locks hold the same versions;
 # `fewest` takes one version for all Pythons. The present pins stay where they fit, unless UPGRADE=1.
 LOCKS := cpu gpu dev
@@ -87,5 +90,5 @@ lock: ## Lock the packages anew from pyproject.toml: [UPGRADE=1 for the newest o
 	cp $(LOCKS:%="$$folder/%.txt") requirements/
 
 clean: ## Delete .venv and all caches; runs/ stays
-	@rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf .venv build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -prune -exec rm -rf {} +
