@@ -1,7 +1,7 @@
 """Hooks of mkdocs: the dated result files of benchmarks/ become pages, and links to them are followed.
 
-In the repository a page links to `../benchmarks/results/x.md`, which is outside docs/. On the site that file is a page,
-one folder nearer: `benchmarks/results/x.md`.
+In the repository a page links to `../benchmarks/results/x.md`, which is outside docs/. On the site that file
+is a page, one folder nearer: `benchmarks/results/x.md`.
 """
 
 from __future__ import annotations
