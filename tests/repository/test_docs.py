@@ -47,9 +47,7 @@ def data_folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if any(b.language in ("python", "sh") for b in pages.blocks_of(page))]
-)
+@pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS if block.has_something_to_run}))
 @pytest.mark.slow
 def test_the_code_of_the_page_runs(page, data_folder, tmp_path):
     folder = tmp_path / "page"

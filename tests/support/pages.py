@@ -9,6 +9,7 @@ file name is written to that file. Blocks titled with the name of another librar
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import subprocess
@@ -21,7 +22,7 @@ LANGUAGES = ("python", "sh", "text", "json", "yaml")
 # Not installed here: their code is compiled, not run.
 OTHER_LIBRARIES = ("TFRS", "RecBole")
 # Generated, or records of what was, not instructions.
-NOT_RUN = ("LOG.md", "cli.md", "design.md", "results.md", "settings.md")
+NOT_RUN = ("LOG.md", "cli.md", "design.md", "results.md")
 COMMANDS = ("reeltrain", ".venv/bin/reeltrain")
 COMMAND_TIMEOUT_SECS = 90
 
@@ -51,6 +52,11 @@ class Block:
     @property
     def is_run(self) -> bool:
         return self.title not in OTHER_LIBRARIES
+
+    @property
+    def has_something_to_run(self) -> bool:
+        commands = self.commands() if self.language == "sh" else []
+        return self.language == "python" or any(words[0] in COMMANDS for words in commands)
 
     def commands(self) -> list[list[str]]:
         """The commands of a shell block, without comments."""
@@ -89,11 +95,18 @@ def run_page(page: str) -> None:
         elif block.language == "sh":
             for words in block.commands():
                 if words[0] in COMMANDS:
-                    command = [sys.executable, "-m", "launch.main", *words[1:]]
                     print(f"{page}:{block.line}: {shlex.join(words)}", flush=True)
-                    subprocess.run(
-                        command, check=True, timeout=COMMAND_TIMEOUT_SECS, stdin=subprocess.DEVNULL
-                    )
+                    run_command(words[1:])
+
+
+def run_command(words: list[str]) -> None:
+    """Runs `reeltrain WORDS`; raises where it fails. The words may end with `> FILE`."""
+    arguments, target = (words[:-2], words[-1]) if ">" in words[-2:-1] else (words, None)
+    command = [sys.executable, "-m", "launch.main", *arguments]
+    with open(target, "wb") if target else contextlib.nullcontext() as stdout:
+        subprocess.run(
+            command, check=True, timeout=COMMAND_TIMEOUT_SECS, stdin=subprocess.DEVNULL, stdout=stdout
+        )
 
 
 if __name__ == "__main__":
