@@ -69,7 +69,7 @@ format: $(DEV) ## Rewrite the sources in the project's format
 	@$(BIN)/ruff check --fix .
 
 docs: $(DEV) ## Build the documentation into site/
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # One resolution of everything comes first and each lock is cut from it, so that all locks hold the same versions;
 # `fewest` takes one version for all Pythons. The present pins stay where they fit, unless UPGRADE=1.
