@@ -1,4 +1,15 @@
-"""From ratings to batches: read, split, index, write, feed. Imports nothing of the trainer.
+"""From ratings to batches: read, split, index, store, feed. Imports nothing from `trainer` or `launch`.
 
-TensorFlow is imported by `data_pipeline.batches.superbatches` alone.
+sources/   opens what the user gave as DATA: files, folders, a DataFrame, generated ratings
+parsing/   text, Parquet and DataFrames to typed columns
+prepare/   splits and indexes the rows, out of core, and writes the dataset
+dataset/   the prepared dataset on disk: Arrow files and a manifest
+features/  data looked up by user or item index: rated items, side features
+batches/   the dataset's rows as the batches of each step
+config     the settings `data.*`
+errors     `UserError`, the exception for bad input
+logs       the package's logger
+threads    ordered results from a thread pool
+
+Only `batches.superbatches` imports TensorFlow.
 """

@@ -1,4 +1,4 @@
-"""Work in threads: how many there can be, and results in order."""
+"""Thread pools: the number of usable cores, and results in submission order."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ T = TypeVar("T")
 
 
 def num_cores() -> int:
-    """Cores that this process may use; where the system does not tell (macOS), those of the machine."""
+    """Cores this process may use; all cores where the system does not report affinity (macOS)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_order(tasks: Iterable[Callable[[], T]], threads: ThreadPoolExecutor, *, ahead: int) -> Iterator[T]:
-    """The tasks' results in their order; only so many tasks are ahead of what was asked for.
+    """Runs tasks in a thread pool and yields their results in the order of the tasks.
 
-    What goes wrong while the tasks themselves are made is raised in its place, after the results before it.
+    An exception raised by the iterable `tasks` itself is raised after the results of the tasks before it.
+
+    Args:
+        ahead: the number of tasks submitted before the oldest result is waited for; bounds the memory.
     """
     waiting: deque[Future[T]] = deque()
     failed: Exception | None = None

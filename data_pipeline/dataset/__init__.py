@@ -1,12 +1,19 @@
-"""A prepared dataset: what lies on disk.
+"""A prepared dataset on disk: Arrow files and a manifest.
 
-dataset     opens one: columns, vocabularies, counts
-manifest    format version, counts, checksums
-columns     a split's columns, memory-mapped
-vocabulary  raw ids to embedding rows; row 0 is every unknown id
+dataset     opens a dataset: columns, vocabularies, counts
+manifest    format version, settings, counts, checksums
+columns     the columns of one split, memory-mapped
+vocabulary  maps raw ids to embedding rows; row 0 is for unknown ids
 splits      the names and numbers of the splits
 summary     a dataset in one line
-arrow_file  writes an Arrow file and its checksum
-new_folder  makes a folder that is complete or absent
-check       reads all of a dataset and verifies it
+arrow_file  writes an Arrow file and computes its checksum
+new_folder  creates or replaces a folder atomically
+check       verifies every byte of a dataset
 """
+
+from data_pipeline.dataset.check import check_dataset
+from data_pipeline.dataset.columns import Columns
+from data_pipeline.dataset.dataset import PreparedDataset, open_dataset
+from data_pipeline.dataset.vocabulary import UNKNOWN_INDEX, Vocabulary
+
+__all__ = ["UNKNOWN_INDEX", "Columns", "PreparedDataset", "Vocabulary", "check_dataset", "open_dataset"]

@@ -1,4 +1,4 @@
-"""Whether a prepared dataset is what it was when it was written."""
+"""Verifies that a prepared dataset is unchanged since it was written."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from data_pipeline.errors import UserError
 def check_dataset(path: Path) -> PreparedDataset:
     """Reads every byte of a prepared dataset and compares it with the manifest.
 
-    Checked are the format's version, the manifest's own checksum, each file's length and SHA-256, the numbers
-    of rows, and whether every index has an id.
+    Checks the format version, the manifest's checksum, each file's size and SHA-256, the row counts, the
+    range of every index, and that the indices of validation and test rows match their raw ids.
 
     Raises:
-        UserError: the first thing that is wrong.
+        UserError: describes the first mismatch.
     """
     dataset = open_dataset(path)
     files = dataset.manifest["files"]
@@ -30,36 +30,38 @@ def check_dataset(path: Path) -> PreparedDataset:
     if set(files) - {OTHER_USERS, OTHER_ITEMS} != expected:
         raise UserError(f"{path / MANIFEST}: must list {sorted(expected)}, got {sorted(files)}")
     check_files(path, files)
-    sides = {"user": dataset.user_vocabulary, "item": dataset.item_vocabulary}
-    for side, vocabulary in sides.items():
-        if len(vocabulary.ids) != dataset.manifest[f"{side}s"]:
-            rule = f"must have {dataset.manifest[f'{side}s']} rows"
-            raise UserError(f"{path / f'{side}s.arrow'}: {rule}, got {len(vocabulary.ids)}")
+    vocabularies = {"user": dataset.user_vocabulary, "item": dataset.item_vocabulary}
+    for entity, vocabulary in vocabularies.items():
+        if len(vocabulary.ids) != dataset.manifest[f"{entity}s"]:
+            rule = f"must have {dataset.manifest[f'{entity}s']} rows"
+            raise UserError(f"{path / f'{entity}s.arrow'}: {rule}, got {len(vocabulary.ids)}")
         if pc.count_distinct(vocabulary.ids).as_py() != len(vocabulary.ids):
-            raise UserError(f"{path / f'{side}s.arrow'}: an id must have one row, got one with several")
+            raise UserError(f"{path / f'{entity}s.arrow'}: ids must be unique, got a repeated id")
     for split in SPLITS:
-        _check_part(dataset, split, sides)
+        _check_split(dataset, split, vocabularies)
     return dataset
 
 
-def _check_part(dataset: PreparedDataset, split: str, sides: dict[str, Vocabulary]) -> None:
+def _check_split(dataset: PreparedDataset, split: str, vocabularies: dict[str, Vocabulary]) -> None:
     file = dataset.path / f"{split}.arrow"
     batches = dataset.table(split).to_batches()
     num_rows = sum(len(batch) for batch in batches)
     if num_rows != dataset.num_rows(split):
         raise UserError(f"{file}: must have {dataset.num_rows(split)} rows, got {num_rows}")
     if any(len(batch) != SEGMENT_ROWS for batch in batches[:-1]):
-        raise UserError(f"{file}: all record batches but the last must have {SEGMENT_ROWS} rows")
+        raise UserError(f"{file}: every record batch except the last must have {SEGMENT_ROWS} rows")
     for batch in batches:
-        for side, vocabulary in sides.items():
-            index = batch[f"{side}_index"].to_numpy()
+        for entity, vocabulary in vocabularies.items():
+            index = batch[f"{entity}_index"].to_numpy()
             lowest = UNKNOWN_INDEX + 1 if split == "train" else UNKNOWN_INDEX
             if len(index) and not lowest <= index.min() <= index.max() < len(vocabulary):
                 raise UserError(
-                    f"{file}: {side}_index must be within {lowest} and {len(vocabulary) - 1}, "
+                    f"{file}: {entity}_index must be within {lowest} and {len(vocabulary) - 1}, "
                     f"got {index.min()} to {index.max()}"
                 )
-            if split != "train" and not np.array_equal(vocabulary.index(batch[f"{side}_id"]), index):
-                raise UserError(f"{file}: {side}_index must be that of {side}_id, got rows where it is not")
+            if split != "train" and not np.array_equal(vocabulary.index(batch[f"{entity}_id"]), index):
+                raise UserError(
+                    f"{file}: {entity}_index must be the index of {entity}_id, got rows where it differs"
+                )
         if not pc.all(pc.is_finite(batch["rating"]), min_count=0).as_py():
-            raise UserError(f"{file}: ratings must be finite, got one that is not")
+            raise UserError(f"{file}: ratings must be finite, got one that is not finite")

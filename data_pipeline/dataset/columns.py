@@ -1,4 +1,4 @@
-"""One split's columns: arrays over a memory-mapped file, in segments, read piece by piece."""
+"""The columns of one split: memory-mapped arrays, one segment per record batch, readable in slices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from data_pipeline.errors import UserError
 
-# Rows of a record batch of a prepared dataset: 4 MB a column, so that writing never holds a whole split.
+# Rows per record batch of a prepared dataset: 4 MB per column, so that writing never holds a whole split.
 SEGMENT_ROWS = 2**20
 DTYPES = {"user_index": np.int32, "item_index": np.int32, "rating": np.float32, "weight": np.float32}
 REQUIRED = {"user_index", "item_index", "rating"}
@@ -22,11 +22,11 @@ REQUIRED = {"user_index", "item_index", "rating"}
 
 @dataclass(frozen=True)
 class Segment:
-    """Consecutive rows.
+    """A contiguous range of rows.
 
     Attributes:
-        arrays: column name -> values, all of one length; no `weight` where every row counts 1.
-        offsets: column name -> where in the file its first byte is; empty for arrays that are in memory.
+        arrays: column name -> values, all of equal length; without `weight` if every row has weight 1.
+        offsets: column name -> byte offset of its values in the file; empty for in-memory arrays.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -37,15 +37,15 @@ class Segment:
 
 
 class Columns:
-    """One split, ready for training. Make one with `open` or `from_arrays`.
+    """One split, ready for training. Create it with `open` or `from_arrays`.
 
-    `user_index` and `item_index` are int32 embedding rows, 0 = unknown; `rating` is float32 on the data's own
-    scale; `weight` is float32, finite and at least 0, how much a row counts in training, or None: every row
-    counts 1. As whole arrays they are views of the file if that has one segment, else copies in memory, made
-    when asked for; `read` needs no more memory than what it fills.
+    `user_index` and `item_index` are int32 embedding rows, 0 = unknown; `rating` is float32 on the original
+    scale; `weight` is the float32 training weight of each row, finite and at least 0, or None if all are 1.
+    The whole-column properties are views of the file if it has one segment, else copies made on first access.
+    `read` needs no memory beyond the array it fills.
 
     Attributes:
-        segments: the rows in order, in pieces of the lengths in which they were written, none copied.
+        segments: the rows in order, one segment per record batch; no copies.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Columns:
         rating: np.ndarray,
         weight: np.ndarray | None = None,
     ) -> Columns:
-        """Columns in memory, in one segment.
+        """In-memory columns in one segment.
 
         >>> columns = Columns.from_arrays(np.array([1, 2]), np.array([7, 7]), np.array([4.5, 3]))
         >>> len(columns), columns.item_index, columns.weight
@@ -83,19 +83,19 @@ class Columns:
 
     @classmethod
     def open(cls, path: Path, *, num_indices: Mapping[str, int] | None = None) -> Columns:
-        """The columns of an Arrow IPC file, memory-mapped, nothing read yet; other columns are passed over.
+        """Memory-maps the columns of an Arrow IPC file without reading them; ignores other columns.
 
         Args:
-            num_indices: column of indices -> how many there are. One that is out of this range is a
-                `UserError` when it is read: an embedding of it would silently be another one's.
+            num_indices: index column -> number of valid indices. Reading an index out of range raises
+                `UserError`; otherwise it would silently select the wrong embedding.
 
         Raises:
-            UserError: not an Arrow IPC file, or one whose columns cannot be mapped as they are.
+            UserError: not an Arrow IPC file, a missing column, a wrong type, or a column with nulls.
         """
         try:
             with path.open("rb") as file:
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            # Each batch's description is a few bytes; the kernel would read megabytes around every one.
+            # Each batch's metadata is a few bytes; without this the kernel reads ahead megabytes around each.
             mapped.madvise(mmap.MADV_RANDOM)
             source = pa.py_buffer(mapped)
             reader = pa.ipc.open_file(source)
@@ -103,8 +103,10 @@ class Columns:
             raise UserError(f"{path}: not an Arrow IPC file: {error}") from None
         missing = REQUIRED.difference(reader.schema.names)
         if missing:
-            found = ", ".join(reader.schema.names)
-            raise UserError(f"{path}: must have the columns {', '.join(sorted(REQUIRED))}, got {found}")
+            names_in_file = ", ".join(reader.schema.names)
+            raise UserError(
+                f"{path}: must have the columns {', '.join(sorted(REQUIRED))}, got {names_in_file}"
+            )
         names = [name for name in DTYPES if name in reader.schema.names]
         segments = []
         for number in range(reader.num_record_batches):
@@ -129,7 +131,7 @@ class Columns:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The columns that there are, in the order of `DTYPES`."""
+        """The present columns, in the order of `DTYPES`."""
         return tuple(self.segments[0].arrays) if self.segments else tuple(DTYPES)[:3]
 
     @cached_property
@@ -149,7 +151,7 @@ class Columns:
         return self._whole("weight") if "weight" in self.names else None
 
     def only(self, *names: str) -> Columns:
-        """The same rows with some of their columns; the others cannot be asked for."""
+        """The same rows restricted to the named columns."""
         segments = [
             Segment({n: s.arrays[n] for n in names}, {n: o for n, o in s.offsets.items() if n in names})
             for s in self.segments
@@ -159,8 +161,8 @@ class Columns:
     def read(self, name: str, first: int, out: np.ndarray) -> None:
         """Fills `out` with a column's rows [first, first + len(out)).
 
-        From a file with plain reads, not through the mapping: no page is read for its neighbours' sake, other
-        threads go on meanwhile, and a disk that fails is an exception, not a signal.
+        Files are read with `pread`, not through the memory map: no read-ahead, other threads keep running,
+        and a disk error raises an exception instead of a signal (SIGBUS).
         """
         assert 0 <= first <= first + len(out) <= len(self)
         number = int(np.searchsorted(self._ends, first, side="right"))
@@ -190,7 +192,7 @@ class Columns:
     def _require_in_range(self, name: str, values: np.ndarray) -> None:
         if name not in self._num_indices or not len(values):
             return
-        # As unsigned numbers negative ones are too large, so one pass finds both.
+        # Viewed as unsigned, negative indices are too large as well, so one pass finds both.
         if values.view(np.uint32).max() >= self._num_indices[name]:
             rule = f"{name} must be within 0 and {self._num_indices[name] - 1}"
             wrong = values[values.view(np.uint32) >= self._num_indices[name]][0]
@@ -199,20 +201,20 @@ class Columns:
 
 
 class _File:
-    """An open file, closed with the last reference to it; any number of threads may read."""
+    """An open file, thread-safe for reading, closed when garbage-collected."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = path.open("rb", buffering=0)
-        # The order jumps from block to block: reading on past one is reading in vain.
+        # The training order jumps between chunks, so read-ahead would be wasted.
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
 
     def read(self, offset: int, out: np.ndarray) -> None:
-        """Fills `out` with the bytes from `offset` on."""
+        """Fills `out` with the bytes that start at `offset`."""
         left = out.view(np.uint8).data
         while left:
             count = os.preadv(self._file.fileno(), [left], offset)
             if not count:
-                raise OSError(f"{self.path}: ended at byte {offset} while it was read")
+                raise OSError(f"{self.path}: ended at byte {offset} while it was being read")
             left, offset = left[count:], offset + count

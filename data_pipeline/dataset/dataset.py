@@ -1,4 +1,4 @@
-"""The prepared dataset: a folder of memory-mappable Arrow columns and a manifest."""
+"""Opens a prepared dataset: a folder of memory-mapped Arrow files and a manifest."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from data_pipeline.dataset.manifest import FORMAT_VERSION, MANIFEST, check_files
 from data_pipeline.dataset.vocabulary import Vocabulary
 from data_pipeline.errors import UserError
 
-# Files that there may be.
+# Optional files: side features of ids without a training row.
 OTHER_USERS, OTHER_ITEMS = "other_users.arrow", "other_items.arrow"
-# Datasets up to this size are read whole when they are opened: a fraction of a second.
+# Opening a dataset up to this size verifies all checksums, which takes a fraction of a second.
 CHECKED_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """A prepared dataset on disk. `open_dataset` makes one; nothing is read before it is asked for."""
+    """A prepared dataset on disk. Create it with `open_dataset`; files are read on first access."""
 
     path: Path
     manifest: dict
@@ -40,7 +40,7 @@ class PreparedDataset:
 
     @property
     def settings(self) -> DataConfig:
-        """How the ratings were read and split."""
+        """The settings with which the ratings were read and split."""
         return DataConfig(**self.manifest["settings"])
 
     @property
@@ -54,16 +54,16 @@ class PreparedDataset:
 
     @cached_property
     def users(self) -> pa.Table:
-        """Row i describes the user of index i + 1: `user_id` and what else the source told."""
+        """Row i describes the user with index i + 1: `user_id`, then side features."""
         return _read_table(self.path / "users.arrow")
 
     @cached_property
     def items(self) -> pa.Table:
-        """Row i describes the item of index i + 1: `item_id`, `title` (null where unknown) and more."""
+        """Row i describes the item with index i + 1: `item_id`, `title` (may be null), then side features."""
         return _read_table(self.path / "items.arrow")
 
     def others(self, name: str) -> pa.Table | None:
-        """What side tables told of ids that no training row has (`OTHER_USERS`, `OTHER_ITEMS`)."""
+        """Side features of ids without a training row (`OTHER_USERS` or `OTHER_ITEMS`), or None."""
         return _read_table(self.path / name) if name in self.manifest["files"] else None
 
     @cached_property
@@ -76,29 +76,29 @@ class PreparedDataset:
 
     @property
     def num_user_rows(self) -> int:
-        """Rows of the users' embedding table: the known ones and row 0."""
+        """Rows of the user embedding table: the known users and row 0."""
         return len(self.user_vocabulary)
 
     @property
     def num_item_rows(self) -> int:
-        """Rows of the items' embedding table: the known ones and row 0."""
+        """Rows of the item embedding table: the known items and row 0."""
         return len(self.item_vocabulary)
 
     def table(self, split: str) -> pa.Table:
-        """One split memory-mapped: indices, rating and, where there are, timestamp and weight.
+        """One split, memory-mapped: indices, rating and, if present, timestamp and weight.
 
-        Validation and test have the raw ids too, which may be unknown ones; a training row's are in the rows
-        before its indices of `users` and `items`.
+        Validation and test also have raw ids, because they may contain unknown ids. The raw ids of a training
+        row are rows `user_index - 1` of `users` and `item_index - 1` of `items`.
         """
         return _read_table(self.path / f"{split}.arrow")
 
     def columns(self, split: str) -> Columns:
-        """One split's columns over the memory-mapped file."""
-        num_indices = {f"{side}_index": self.manifest[f"{side}s"] + 1 for side in ("user", "item")}
+        """The columns of one split, as training reads them."""
+        num_indices = {f"{key}_index": self.manifest[f"{key}s"] + 1 for key in ("user", "item")}
         return Columns.open(self.path / f"{split}.arrow", num_indices=num_indices)
 
     def with_raw_ids(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Rows of a split's table as rows of ratings: raw ids for indices, and the values."""
+        """Rows of a split's table as raw ratings: ids, rating and, if present, timestamp and weight."""
         columns = {
             name: batch[name] for name in ("rating", "timestamp", "weight") if name in batch.schema.names
         }
@@ -112,18 +112,18 @@ class PreparedDataset:
         return pa.RecordBatch.from_pydict({**ids, **columns})
 
     def titles(self, item_indices: np.ndarray) -> list[str | None]:
-        """Titles of known items (indices of at least 1)."""
+        """Titles of known items (indices from 1), None where unknown."""
         return self.items["title"].take(pa.array(np.asarray(item_indices) - 1)).to_pylist()
 
 
 def open_dataset(path: Path) -> PreparedDataset:
     """Opens a prepared dataset.
 
-    Files of together up to `CHECKED_BYTES` are compared with their checksums. Of larger ones `check_dataset`
-    does that, and training refuses an index out of range.
+    If all files together have at most `CHECKED_BYTES`, their checksums are verified. For a larger dataset use
+    `check_dataset`; training still refuses an index out of range.
 
     Raises:
-        UserError: no dataset there, of another version, or a file is missing, of another length or changed.
+        UserError: not a dataset, an unsupported format version, or a file is missing or was changed.
     """
     try:
         manifest = json.loads((path / MANIFEST).read_text())
@@ -134,9 +134,9 @@ def open_dataset(path: Path) -> PreparedDataset:
         raise UserError(f"{path / MANIFEST}: not a reeltrain manifest: {error}") from None
     if version != FORMAT_VERSION:
         advice = (
-            "prepare the ratings anew"
+            "prepare the ratings again"
             if isinstance(version, int) and version < FORMAT_VERSION
-            else "update it"
+            else "update reeltrain"
         )
         raise UserError(
             f"{path}: this reeltrain reads dataset format {FORMAT_VERSION}, got {version}; {advice}"

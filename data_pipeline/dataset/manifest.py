@@ -1,4 +1,4 @@
-"""The manifest of a prepared dataset: format version, counts, checksums."""
+"""The manifest of a prepared dataset: format version, settings, counts, checksums."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PIECE_BYTES = 1 << 20
 
 
 def check_manifest(file: Path, manifest: dict) -> None:
-    """Raises UserError where it is not what `prepare` writes."""
+    """Raises UserError unless the manifest has the form that `prepare` writes and matches its checksum."""
     missing = [key for key in _KEYS if key not in manifest]
     if missing:
         raise UserError(f"{file}: not a reeltrain manifest: {missing[0]!r} is missing")
@@ -36,10 +36,14 @@ def check_manifest(file: Path, manifest: dict) -> None:
             )
     for name, expected in manifest["files"].items():
         if not (isinstance(expected, dict) and {"bytes", "sha256"} <= set(expected)):
-            raise UserError(f"{file}: not a reeltrain manifest: of {name} it tells {expected!r}")
+            raise UserError(
+                f"{file}: not a reeltrain manifest: {name} needs bytes and sha256, got {expected!r}"
+            )
     unknown = manifest["settings"].keys() - DataConfig.__dataclass_fields__.keys()
     if unknown:
-        raise UserError(f"{file}: this reeltrain knows no setting data.{min(unknown)}; update it")
+        raise UserError(
+            f"{file}: this reeltrain does not know the setting data.{min(unknown)}; update reeltrain"
+        )
     try:
         DataConfig(**manifest["settings"])
     except UserError as error:
@@ -47,13 +51,13 @@ def check_manifest(file: Path, manifest: dict) -> None:
 
 
 def check_files(path: Path, files: Mapping[str, dict]) -> None:
-    """Compares files with their checksums, byte by byte.
+    """Verifies the SHA-256 of files.
 
     Args:
-        files: name -> what the manifest says of it.
+        files: file name -> its entry in the manifest.
 
     Raises:
-        UserError: the first that was changed.
+        UserError: names the first file that was changed.
     """
     with ThreadPoolExecutor(2, "check") as threads:
         for name, digest in zip(files, threads.map(lambda name: _sha256(path / name), files), strict=True):
@@ -71,13 +75,13 @@ def _sha256(path: Path) -> str:
 
 
 def manifest_checksum(manifest: dict) -> str:
-    """SHA-256 of all that a manifest says, but for the checksum itself."""
+    """SHA-256 of a manifest, excluding the checksum itself."""
     content = {key: value for key, value in manifest.items() if key != "checksum"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def write_manifest(folder: Path, content: dict[str, Any]) -> None:
-    """Writes the manifest: what the dataset is, and how each of its files can be checked."""
+    """Adds format version, dataset fingerprint and checksum to `content` and writes it as the manifest."""
     fingerprint = hashlib.sha256(json.dumps(content["files"], sort_keys=True).encode()).hexdigest()
     manifest = {"format_version": FORMAT_VERSION, **content, "fingerprint": fingerprint}
     manifest["checksum"] = manifest_checksum(manifest)

@@ -1,4 +1,4 @@
-"""A new folder, whole or not there: made in a hidden one beside it, which is renamed when it is complete."""
+"""Creates or replaces a folder atomically: writes into a hidden folder and renames it when complete."""
 
 from __future__ import annotations
 
@@ -18,60 +18,63 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def require_empty(path: Path) -> None:
-    """Refuses a path that a new folder could not take without harm; what a killed process left is no harm."""
+    """Raises UserError unless the path is free or an empty folder; ignores remains of a killed process."""
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: the output folder must be new or empty, got a file")
     for parent in path.parents:
         if parent.exists() and not parent.is_dir():
-            raise UserError(f"{path}: the output folder must lie in a folder, got the file {parent}")
+            raise UserError(f"{path}: the output folder must be inside a folder, got the file {parent}")
     if path.is_dir():
         partial = path / _partial_name(path.resolve())
-        left = {partial.name} | ({*_marked(partial)} if partial.is_dir() else set())
-        if any(entry.name not in left for entry in path.iterdir()):
-            raise UserError(f"{path}: the output folder must be new or empty, got one with files in it")
+        remains = {partial.name} | ({*_names_being_moved(partial)} if partial.is_dir() else set())
+        if any(entry.name not in remains for entry in path.iterdir()):
+            raise UserError(f"{path}: the output folder must be new or empty, got a folder with files in it")
 
 
 @contextlib.contextmanager
 def new_folder(path: Path, *, last: str) -> Iterator[Path]:
-    """A folder to write into, which becomes `path` at the end of the block, or leaves nothing behind.
+    """Yields a folder to write into. It becomes `path` when the block ends; after an error nothing is left.
 
-    A process that is killed leaves a hidden folder, `.<name>.partial`, which the next one for the same `path`
-    clears: the kernel's lock on it ends with its process.
+    A killed process leaves the hidden folder `.<name>.partial`. The next process for the same `path` clears
+    it: the kernel released the dead process's lock.
 
     Args:
-        path: new, or an empty folder, which is filled: it may be a mount point or a working directory.
-        last: the file without which the others mean nothing; moved in after them.
+        path: a new folder, or an existing empty one, which is filled in place because it may be a mount point
+            or a working directory.
+        last: the file that makes the folder valid, such as a manifest; it is moved in last.
 
     Raises:
         UserError: `path` is not empty, or another process is writing it.
-        OSError: the disk is full, in words.
+        OSError: the disk is full; the message says so.
     """
     require_empty(path)
     target = path.resolve()
-    existed = target.is_dir()
-    made = [parent for parent in target.parents if not parent.exists()]
+    is_existing = target.is_dir()
+    new_parents = [parent for parent in target.parents if not parent.exists()]
     try:
-        with _scratch((target if existed else target.parent) / _partial_name(target), path) as partial:
-            if existed:
-                _clear_half_filled(partial, target)
+        with _locked_scratch_folder(
+            (target if is_existing else target.parent) / _partial_name(target), path
+        ) as partial:
+            if is_existing:
+                _remove_half_moved(partial, target)
                 require_empty(path)
-            with _told_when_full(path):
+            with _reporting_full_disk(path):
                 yield partial
-                if existed:
+                if is_existing:
                     names = sorted(entry.name for entry in partial.iterdir() if entry.name != last)
-                    (partial / _MARK).write_text("\n".join([*names, last]))
+                    (partial / _MOVE_LIST).write_text("\n".join([*names, last]))
                     _sync(partial)
                     for name in [*names, last]:
                         (partial / name).rename(target / name)
                     _sync_entries(target)
-                    (partial / _MARK).unlink()
+                    (partial / _MOVE_LIST).unlink()
                 else:
                     require_empty(path)
                     _sync(partial)
                     partial.rename(target)
                     _sync_entries(target.parent)
     except BaseException:
-        for parent in made:
+        for parent in new_parents:
             with contextlib.suppress(OSError):
                 parent.rmdir()
         raise
@@ -79,34 +82,34 @@ def new_folder(path: Path, *, last: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replaced_folder(path: Path) -> Iterator[Path]:
-    """A folder to write into, which takes the place of the folder `path` at the end of the block, at once.
+    """Yields a folder to write into. It atomically replaces the existing folder `path` when the block ends.
 
-    The two are exchanged by one system call, so that at no moment `path` is missing or a mixture.
+    One system call exchanges the two folders, so `path` is never missing or partly replaced.
 
     Raises:
         UserError: another process is writing it, or the system cannot exchange folders.
-        OSError: the disk is full, in words.
+        OSError: the disk is full; the message says so.
     """
     target = path.resolve()
     with (
-        _scratch(target.parent / _partial_name(target), path) as partial,
-        _told_when_full(path),
+        _locked_scratch_folder(target.parent / _partial_name(target), path) as partial,
+        _reporting_full_disk(path),
     ):
         yield partial
         _sync(partial)
-        # Locked like the new one: after the exchange it has the name that another process would clear.
-        old = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+        # After the exchange the old folder has the hidden name, which another process would clear.
+        old_folder = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            fcntl.flock(old, fcntl.LOCK_EX)
+            fcntl.flock(old_folder, fcntl.LOCK_EX)
             _exchange(partial, target)
             _sync_entries(target.parent)
             shutil.rmtree(partial, ignore_errors=True)
         finally:
-            os.close(old)
+            os.close(old_folder)
 
 
-# In a folder that existed before: the names of the files that are being moved into it.
-_MARK = ".moving"
+# In the hidden folder: lists the files that are being moved into an existing empty folder.
+_MOVE_LIST = ".moving"
 
 
 def _partial_name(target: Path) -> str:
@@ -114,21 +117,21 @@ def _partial_name(target: Path) -> str:
 
 
 @contextlib.contextmanager
-def _scratch(partial: Path, path: Path) -> Iterator[Path]:
-    """The hidden folder, emptied, locked while the block runs, removed if it is there at its end."""
-    lock = _locked(partial, path)
+def _locked_scratch_folder(partial: Path, path: Path) -> Iterator[Path]:
+    """Creates or empties the hidden folder, locks it during the block, removes it unless it was renamed."""
+    lock = _open_locked(partial, path)
     try:
-        if not (partial / _MARK).exists():  # else its remains tell what is to be cleared elsewhere
+        if not (partial / _MOVE_LIST).exists():  # else the list is needed to undo the moves
             _empty(partial)
         yield partial
     finally:
-        if _is_at(lock, partial):  # else it was renamed, and what is there now is somebody else's
+        if _is_at(lock, partial):  # else it was renamed; a folder of this name belongs to another process
             shutil.rmtree(partial, ignore_errors=True)
         os.close(lock)
 
 
-def _locked(partial: Path, path: Path) -> int:
-    """The open folder, locked, and still the one of this name."""
+def _open_locked(partial: Path, path: Path) -> int:
+    """Opens and locks the folder; retries if it was renamed or removed meanwhile."""
     while True:
         partial.mkdir(parents=True, exist_ok=True)
         try:
@@ -150,21 +153,21 @@ def _locked(partial: Path, path: Path) -> int:
 
 
 def _is_at(folder: int, path: Path) -> bool:
-    """Whether the open folder is the one of this name."""
+    """Whether the open folder is still the one at `path`."""
     try:
         return os.path.samestat(os.fstat(folder), path.stat())
     except FileNotFoundError:
         return False
 
 
-def _marked(partial: Path) -> list[str]:
-    mark = partial / _MARK
-    return mark.read_text().splitlines() if mark.is_file() else []
+def _names_being_moved(partial: Path) -> list[str]:
+    move_list = partial / _MOVE_LIST
+    return move_list.read_text().splitlines() if move_list.is_file() else []
 
 
-def _clear_half_filled(partial: Path, target: Path) -> None:
-    """Removes what a process killed while it moved its files had moved already."""
-    for name in _marked(partial):
+def _remove_half_moved(partial: Path, target: Path) -> None:
+    """Removes the files that a killed process had already moved into `target`."""
+    for name in _names_being_moved(partial):
         (target / name).unlink(missing_ok=True)
     _empty(partial)
 
@@ -178,7 +181,7 @@ def _empty(folder: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """What is in the folder is on the disk: after a power loss it is not one with files of no content."""
+    """Flushes the files in a folder and its entries to disk, so that no file is empty after a power loss."""
     for entry in folder.iterdir():
         if entry.is_file():
             with entry.open("rb") as file:
@@ -187,24 +190,24 @@ def _sync(folder: Path) -> None:
 
 
 def _sync_entries(folder: Path) -> None:
-    """The names in the folder are on the disk."""
+    """Flushes the directory entries of a folder to disk."""
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(opened)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that has no such thing
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems without directory fsync
             raise
     finally:
         os.close(opened)
 
 
 @contextlib.contextmanager
-def _told_when_full(path: Path) -> Iterator[None]:
+def _reporting_full_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         if error.errno in _DISK_FULL:
-            reason = f"no room on the disk ({os.strerror(error.errno)}), nothing was written"
+            reason = f"the disk is full ({os.strerror(error.errno)}), nothing was written"
             raise OSError(error.errno, reason, str(path)) from error
         raise
 
@@ -212,10 +215,12 @@ def _told_when_full(path: Path) -> Iterator[None]:
 def _exchange(one: Path, other: Path) -> None:
     library = ctypes.CDLL(None, use_errno=True)
     if not hasattr(library, "renameat2"):
-        raise UserError(f"{other}: this system cannot exchange folders; prepare all ratings into a new one")
+        raise UserError(
+            f"{other}: this system cannot exchange folders atomically; prepare all ratings into a new folder"
+        )
     paths = os.fsencode(one), os.fsencode(other)
     if library.renameat2(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE):
         reason = os.strerror(ctypes.get_errno())
         raise UserError(
-            f"{other}: cannot be exchanged for its successor ({reason}); prepare into a new folder"
+            f"{other}: cannot be exchanged with its replacement ({reason}); prepare into a new folder"
         )

@@ -1,4 +1,4 @@
-"""A prepared dataset in one line: its split and its rows."""
+"""A prepared dataset in one line: how it was split, and the rows of each split."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from data_pipeline.dataset.dataset import PreparedDataset
 
 
 def protocol(dataset: PreparedDataset) -> str:
-    """What was evaluated, in one line."""
+    """The dataset's evaluation protocol in one line: split rule, row counts and the rating range."""
     settings = dataset.settings
     share, seed = f"{settings.test_fraction:g}", settings.split_seed
     cut = {

@@ -1,4 +1,4 @@
-"""Raw ids to embedding rows."""
+"""Maps raw ids to embedding rows; row 0 is for unknown ids."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ UNKNOWN_INDEX = 0
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The ids seen in training, sorted. Index 0 is every other id; `ids[i]` has index i + 1."""
+    """The ids of the training rows. `ids[i]` has index i + 1; index 0 stands for every other id."""
 
     ids: pa.Array
 
     def __len__(self) -> int:
-        """How many rows an embedding table needs: the known ids and the unknown one."""
+        """The number of embedding rows: one per known id and row 0."""
         return len(self.ids) + 1
 
     def index(self, column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-        """Indices (int32) of raw ids; `UNKNOWN_INDEX` for ids that training did not have.
+        """Indices (int32) of raw ids; `UNKNOWN_INDEX` for ids without a training row.
 
         >>> Vocabulary(pa.array([7, 9])).index(pa.array([9, 8, 7])).tolist()
         [2, 0, 1]
@@ -30,14 +30,14 @@ class Vocabulary:
         [2, 0]
         """
         if column.type != self.ids.type:
-            # '9' from a command line or a file with other ids in it is the 9 of the training data.
+            # The string '9', as from a command line, is the integer 9 of the training data.
             text = Vocabulary(pc.cast(self.ids, pa.string()))
             return text.index(pc.cast(column, pa.string()))
-        found = pc.index_in(column, value_set=self.ids)
-        return (pc.fill_null(found, -1).to_numpy() + 1).astype(np.int32)
+        position = pc.index_in(column, value_set=self.ids)
+        return (pc.fill_null(position, -1).to_numpy() + 1).astype(np.int32)
 
     def ids_of(self, index: np.ndarray) -> pa.Array:
-        """The raw ids of known indices (at least 1).
+        """The raw ids of known indices (from 1).
 
         >>> Vocabulary(pa.array(["a", "b"])).ids_of(np.array([2, 1])).to_pylist()
         ['b', 'a']

@@ -1,4 +1,4 @@
-"""Work in threads: results in order, a bounded number ahead, faults in their place."""
+"""`in_order`: results in task order, a bounded number of tasks ahead, exceptions in their place."""
 
 import os
 import time
@@ -16,7 +16,7 @@ def threads():
         yield pool
 
 
-def test_cores_are_counted_also_where_the_system_does_not_tell_which_may_be_used(monkeypatch):
+def test_cores_are_counted_where_the_system_does_not_report_affinity(monkeypatch):
     assert num_cores() == len(os.sched_getaffinity(0))
     monkeypatch.delattr(os, "sched_getaffinity")
     assert num_cores() == os.cpu_count()
@@ -24,7 +24,7 @@ def test_cores_are_counted_also_where_the_system_does_not_tell_which_may_be_used
     assert num_cores() == 1
 
 
-def test_results_come_in_order_and_few_are_ahead(threads):
+def test_results_are_in_order_and_few_tasks_are_ahead(threads):
     begun = []
 
     def task(number):
@@ -42,7 +42,7 @@ def test_results_come_in_order_and_few_are_ahead(threads):
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 3, 100])
-def test_a_fault_is_raised_in_its_place(threads, ahead):
+def test_an_exception_is_raised_in_its_place(threads, ahead):
     def fail(number):
         raise ValueError(number)
 

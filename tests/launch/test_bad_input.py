@@ -157,9 +157,9 @@ def test_prepare_needs_an_out_folder(refused):
 @pytest.mark.parametrize(
     ("out", "message"),
     [
-        (".", ".: the output folder must be new or empty, got one with files in it"),
+        (".", ".: the output folder must be new or empty, got a folder with files in it"),
         ("good.csv", "good.csv: the output folder must be new or empty, got a file"),
-        ("good.csv/out", "good.csv/out: the output folder must lie in a folder, got the file good.csv"),
+        ("good.csv/out", "good.csv/out: the output folder must be inside a folder, got the file good.csv"),
     ],
 )
 def test_prepare_writes_into_a_new_or_empty_folder_only(refused, out, message):

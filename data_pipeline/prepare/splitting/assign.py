@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_pipeline.config import DataConfig
-from data_pipeline.dataset.splits import DROPPED, TEST, TRAIN, UNDECIDED, VALIDATION
+from data_pipeline.dataset.splits import DROPPED, TEST, TRAIN, UNASSIGNED, VALIDATION
 from data_pipeline.prepare.splitting.duplicates import DuplicateReport, drop_duplicates
 from data_pipeline.prepare.splitting.k_core import drop_rare
 from data_pipeline.prepare.splitting.rules import round_down, split_rows
@@ -56,7 +56,7 @@ def select_rows(
     Raises:
         UserError: a repeated rating where that is an error, or a part without rows.
     """
-    labels = np.full(staging.num_rows, UNDECIDED, np.uint8)
+    labels = np.full(staging.num_rows, UNASSIGNED, np.uint8)
     num_old = 0
     if old_labels is not None:
         num_old = len(old_labels)
@@ -81,6 +81,6 @@ def select_rows(
         )
     say("splitting")
     split_rows(staging, labels, config, rounding=math.ceil if old_labels is None else round_down)
-    assert not (labels == UNDECIDED).any()
+    assert not (labels == UNASSIGNED).any()
     assert labels.max(initial=0) in (TRAIN, VALIDATION, TEST, DROPPED)
     return SplitAssignment(labels=labels, distinct=found, num_rare=num_rare)

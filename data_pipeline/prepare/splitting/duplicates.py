@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from data_pipeline.dataset.splits import DROPPED, UNDECIDED
+from data_pipeline.dataset.splits import DROPPED, UNASSIGNED
 from data_pipeline.errors import UserError
 from data_pipeline.prepare.splitting.repeated_pairs import repeated_pairs
 from data_pipeline.prepare.staging import Staging, in_threads
@@ -123,8 +123,8 @@ def _keep_one(
         begins = _begins(pair, rows >= num_train)
     counts = np.diff(np.append(begins, len(rows)))
     kept = rows[begins if rule == "keep-first" else begins + counts - 1]
-    decided = np.minimum.reduceat(np.where(labels[rows] == UNDECIDED, DROPPED, labels[rows]), begins)
-    stays = np.where(decided == DROPPED, UNDECIDED, decided).astype(np.uint8)
+    decided = np.minimum.reduceat(np.where(labels[rows] == UNASSIGNED, DROPPED, labels[rows]), begins)
+    stays = np.where(decided == DROPPED, UNASSIGNED, decided).astype(np.uint8)
     means = np.add.reduceat(columns["rating"].astype(np.float64), begins) / counts
     # Of a pair in both parts the last is that of test.
     is_last = np.append(pair[begins[1:]] != pair[begins[:-1]], True)

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from data_pipeline.config import SPLIT_NAMES, DataConfig
-from data_pipeline.dataset.splits import DROPPED, TEST, TRAIN, UNDECIDED, VALIDATION
+from data_pipeline.dataset.splits import DROPPED, TEST, TRAIN, UNASSIGNED, VALIDATION
 from data_pipeline.errors import UserError
 from data_pipeline.prepare.splitting.inverse_shuffle import draw_swaps, undo_shuffle, undo_swaps
 from data_pipeline.prepare.staging import Staging, in_threads
@@ -68,7 +68,7 @@ def round_down(share: float) -> int:
 def split_rows(
     staging: Staging, labels: np.ndarray, config: DataConfig, *, rounding: Rounding = math.ceil
 ) -> None:
-    """Labels all `UNDECIDED` rows `TRAIN`, `VALIDATION` or `TEST`; a pure function of the rows and the seed.
+    """Labels all `UNASSIGNED` rows `TRAIN`, `VALIDATION` or `TEST`; a pure function of the rows and the seed.
 
     Args:
         labels: uint8 [rows], by row number, changed in place.
@@ -151,7 +151,7 @@ def _validation_labels(num_rows: int, fraction: float, seed: int, rounding: Roun
 
 
 def _split_random(_staging: Staging, labels: np.ndarray, config: DataConfig, rounding: Rounding) -> None:
-    undecided = labels == UNDECIDED
+    undecided = labels == UNASSIGNED
     labels[undecided] = random_labels(
         int(np.count_nonzero(undecided)),
         test_fraction=config.test_fraction,
@@ -162,7 +162,7 @@ def _split_random(_staging: Staging, labels: np.ndarray, config: DataConfig, rou
 
 
 def _split_k_fold(_staging: Staging, labels: np.ndarray, config: DataConfig, rounding: Rounding) -> None:
-    undecided = labels == UNDECIDED
+    undecided = labels == UNASSIGNED
     labels[undecided] = fold_labels(
         int(np.count_nonzero(undecided)),
         folds=config.folds,
@@ -175,7 +175,7 @@ def _split_k_fold(_staging: Staging, labels: np.ndarray, config: DataConfig, rou
 
 def _split_predefined(_staging: Staging, labels: np.ndarray, config: DataConfig, rounding: Rounding) -> None:
     """What is not in the pair's test file is train."""
-    undecided = labels == UNDECIDED
+    undecided = labels == UNASSIGNED
     num_rows = int(np.count_nonzero(undecided))
     labels[undecided] = _validation_labels(num_rows, config.validation_fraction, config.split_seed, rounding)
 
@@ -227,7 +227,7 @@ def _split_time(staging: Staging, labels: np.ndarray, config: DataConfig, roundi
     """The latest rows are test, the latest of the others validation; in one second, by row."""
     if "timestamp" not in staging.names:
         raise UserError("data.split time needs a timestamp column, got ratings without one")
-    num_rows = int(np.count_nonzero(labels == UNDECIDED))
+    num_rows = int(np.count_nonzero(labels == UNASSIGNED))
     if not num_rows:
         return
     num_test = rounding(config.test_fraction * num_rows)
@@ -235,7 +235,7 @@ def _split_time(staging: Staging, labels: np.ndarray, config: DataConfig, roundi
     times = np.empty(num_rows, np.int64)
     filled = 0
     for chunk in staging.chunks(["row", "timestamp"]):
-        found = chunk["timestamp"][labels[chunk["row"]] == UNDECIDED]
+        found = chunk["timestamp"][labels[chunk["row"]] == UNASSIGNED]
         times[filled : filled + len(found)] = found
         filled += len(found)
     bounds = {num_rows - num_test, num_rows - num_test - num_validation} - {num_rows}
@@ -246,14 +246,14 @@ def _split_time(staging: Staging, labels: np.ndarray, config: DataConfig, roundi
             # What is later has been taken already, so the boundary is the same among all and among the rest.
             place = num_rows - num_test - (0 if label == TEST else num_validation)
             _label_latest(staging, labels, int(times[place]), number, label)
-    labels[labels == UNDECIDED] = TRAIN
+    labels[labels == UNASSIGNED] = TRAIN
 
 
 def _label_latest(staging: Staging, labels: np.ndarray, boundary: int, number: int, label: int) -> None:
     """Labels the latest so many undecided rows, of which the earliest has the timestamp `boundary`."""
     at_boundary, later = [], 0
     for chunk in staging.chunks(["row", "timestamp"]):
-        free = labels[chunk["row"]] == UNDECIDED
+        free = labels[chunk["row"]] == UNASSIGNED
         after = chunk["row"][free & (chunk["timestamp"] > boundary)]
         labels[after] = label
         later += len(after)
@@ -267,7 +267,7 @@ def _undecided_rows(
     staging: Staging, labels: np.ndarray, group: tuple[int, int], names: list[str]
 ) -> dict[str, np.ndarray]:
     columns = staging.rows_of_users(group, names)
-    undecided = labels[columns["row"]] == UNDECIDED
+    undecided = labels[columns["row"]] == UNASSIGNED
     return columns if undecided.all() else {name: column[undecided] for name, column in columns.items()}
 
 

@@ -1,4 +1,4 @@
-"""A prepared dataset that is not what it was: one clear line, and status 2."""
+"""Changed or damaged datasets are refused with one clear line and exit status 2."""
 
 import json
 import random
@@ -71,8 +71,8 @@ def manifest_without_keys(path):
     ("damage", "rule"),
     [
         (nothing_there, "a prepared dataset has a manifest.json, none found"),
-        (newer_version, f"reads dataset format {FORMAT_VERSION}, got {FORMAT_VERSION + 1}; update it"),
-        (older_version, f"reads dataset format {FORMAT_VERSION}, got 1; prepare the ratings anew"),
+        (newer_version, f"reads dataset format {FORMAT_VERSION}, got {FORMAT_VERSION + 1}; update reeltrain"),
+        (older_version, f"reads dataset format {FORMAT_VERSION}, got 1; prepare the ratings again"),
         (missing_file, "file users.arrow is missing"),
         (truncated_file, "train.arrow: must have "),
         (manifest_of_bytes, "not a reeltrain manifest"),
@@ -92,7 +92,7 @@ def test_a_damaged_dataset_is_not_opened(prepared, capsys, damage, rule):
     assert err == f"reeltrain: {caught.value}\n"
 
 
-def test_a_whole_dataset_passes(prepared, capsys):
+def test_an_intact_dataset_passes(prepared, capsys):
     main(["prepare", "--check", str(prepared.path), "--json"])
     assert json.loads(capsys.readouterr().out)["rows"] == 600
 
@@ -122,19 +122,19 @@ def test_a_flipped_bit_anywhere_in_the_manifest_is_found(prepared):
             unchanged = json.loads(changed) == json.loads(content)
         except ValueError:
             unchanged = False
-        if not unchanged:  # else it was white space between
+        if not unchanged:  # otherwise the flipped bit was in white space
             with pytest.raises(UserError):
                 check_dataset(prepared.path)
 
 
-def test_a_wrong_count_of_rows_is_found(prepared):
+def test_a_wrong_row_count_is_found(prepared):
     change_manifest(prepared.path, splits=prepared.manifest["splits"] | {"test": 119})
     with pytest.raises(UserError, match=r"test\.arrow: must have 119 rows, got 120"):
         check_dataset(prepared.path)
 
 
 def test_files_of_another_dataset_are_found(prepared, tiny_ratings, tmp_path):
-    # All checksums are right, but the test rows' indices are those of other vocabularies.
+    # All checksums match, but the indices of the test rows refer to other vocabularies.
     config = DataConfig(validation_fraction=0.1, split_seed=7, min_item_ratings=17)
     other = prepare_dataset(open_source(tiny_ratings, config), config, tmp_path / "other")
     shutil.copy(other.path / "test.arrow", prepared.path / "test.arrow")
@@ -143,7 +143,7 @@ def test_files_of_another_dataset_are_found(prepared, tiny_ratings, tmp_path):
         files=prepared.manifest["files"] | {"test.arrow": other.manifest["files"]["test.arrow"]},
         splits=prepared.manifest["splits"] | {"test": other.num_rows("test")},
     )
-    with pytest.raises(UserError, match=r"test\.arrow: item_index must be that of item_id"):
+    with pytest.raises(UserError, match=r"test\.arrow: item_index must be the index of item_id"):
         check_dataset(prepared.path)
 
 
@@ -167,7 +167,7 @@ def test_a_flipped_bit_is_found_when_a_dataset_is_opened(prepared, name):
 
 
 @pytest.mark.parametrize("content", [{"files": ["train.arrow"]}, {"settings": None}, {"splits": 3}])
-def test_a_manifest_of_other_types_is_refused(prepared, content):
+def test_a_manifest_with_wrong_types_is_refused(prepared, content):
     change_manifest(prepared.path, **content)
     with pytest.raises(UserError, match=f"not a reeltrain manifest: {next(iter(content))} must be an object"):
         open_dataset(prepared.path)
@@ -176,11 +176,11 @@ def test_a_manifest_of_other_types_is_refused(prepared, content):
 @pytest.mark.parametrize(
     ("settings", "rule"),
     [
-        ({"shuffle": 1}, r"knows no setting data\.shuffle; update it"),
+        ({"shuffle": 1}, r"does not know the setting data\.shuffle; update reeltrain"),
         ({"folds": 0}, r"data\.folds must be at least 2, got 0"),
     ],
 )
-def test_settings_of_another_version_are_refused(prepared, settings, rule):
+def test_unknown_and_invalid_settings_in_a_manifest_are_refused(prepared, settings, rule):
     change_manifest(prepared.path, settings=prepared.manifest["settings"] | settings)
     with pytest.raises(UserError, match=rule):
         open_dataset(prepared.path)
@@ -188,8 +188,8 @@ def test_settings_of_another_version_are_refused(prepared, settings, rule):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("permuted_rows", [0, 10_000])
-def test_training_on_much_data_refuses_an_index_out_of_range(tmp_path, permuted_rows):
-    # As a byte that flipped in a file too large to be read whole at every start.
+def test_training_on_a_large_dataset_refuses_an_index_out_of_range(tmp_path, permuted_rows):
+    # Like a flipped byte in a file too large to be verified at every start.
     data = runs.prepare_generated(tmp_path / "data", num_train=3000)
     file = data / "train.arrow"
     content, index = bytearray(file.read_bytes()), open_dataset(data).columns("train").segments[0]

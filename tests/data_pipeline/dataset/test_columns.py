@@ -1,4 +1,4 @@
-"""Columns hold what the file holds, however it is cut into segments, and read no more than asked for."""
+"""`Columns` returns the values of the file for any segmentation and reads only the requested rows."""
 
 import os
 
@@ -32,7 +32,7 @@ def write(path, table, segment_rows):
 
 @settings(max_examples=30)
 @given(st.integers(0, 60), st.integers(1, 25), st.booleans(), st.data())
-def test_any_piece_of_any_column_is_that_of_the_table(
+def test_any_slice_of_any_column_equals_that_of_the_table(
     tmp_path_factory, num_rows, segment_rows, with_weight, data
 ):
     table = table_of(num_rows, with_weight=with_weight)
@@ -69,8 +69,8 @@ def test_one_segment_is_a_view_of_the_file(tmp_path):
     assert pa.total_allocated_bytes() == before
 
 
-def test_a_read_that_the_system_answers_in_parts_is_whole(tmp_path, monkeypatch):
-    # As Linux does beyond 2 GB.
+def test_a_read_that_the_system_answers_in_parts_is_completed(tmp_path, monkeypatch):
+    # Linux does this for reads beyond 2 GB.
     table = table_of(1000, with_weight=False)
     write(tmp_path / "train.arrow", table, 300)
     preadv = os.preadv
@@ -80,7 +80,7 @@ def test_a_read_that_the_system_answers_in_parts_is_whole(tmp_path, monkeypatch)
     np.testing.assert_array_equal(out, table["rating"].to_numpy()[50:950])
 
 
-def test_a_file_cut_short_behind_our_back_is_an_error_and_not_a_signal(tmp_path):
+def test_a_file_truncated_after_opening_raises_an_exception_not_a_signal(tmp_path):
     path = tmp_path / "train.arrow"
     write(path, table_of(100_000, with_weight=False), 100_000)
     columns = Columns.open(path)
@@ -106,7 +106,7 @@ def test_columns_that_cannot_be_mapped_are_an_error_in_one_line(tmp_path, values
     assert "\n" not in str(error.value)
 
 
-def test_a_file_without_a_column_is_an_error_that_names_what_there_is(tmp_path):
+def test_a_missing_column_is_an_error_that_names_the_present_ones(tmp_path):
     write(tmp_path / "train.arrow", table_of(10, with_weight=False).drop_columns("rating"), 10)
     with pytest.raises(
         UserError, match="must have the columns item_index, rating, user_index, got user_id, "
@@ -115,7 +115,7 @@ def test_a_file_without_a_column_is_an_error_that_names_what_there_is(tmp_path):
 
 
 @pytest.mark.parametrize("segment_rows", [20, 7])
-def test_an_index_out_of_range_is_refused_also_of_some_of_the_columns(tmp_path, segment_rows):
+def test_an_index_out_of_range_is_refused_also_after_only(tmp_path, segment_rows):
     table = table_of(20, with_weight=False)
     write(tmp_path / "train.arrow", table, segment_rows)
     most = max(table["item_index"].to_pylist())

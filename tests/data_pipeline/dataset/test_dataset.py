@@ -1,4 +1,4 @@
-"""The prepared dataset: readable without our code, all rows in random order, known by its fingerprint."""
+"""The prepared dataset: readable without our code, rows in random order, identified by its fingerprint."""
 
 import hashlib
 import json
@@ -51,7 +51,7 @@ def source_rows(tiny_ratings):
     return pd.read_csv(tiny_ratings / "u.data", sep="\t", names=NAMES)
 
 
-def test_the_parts_hold_all_source_rows(source_rows, prepared):
+def test_the_splits_together_hold_all_source_rows(source_rows, prepared):
     parts = pd.concat([rows_of(prepared, split) for split in SPLITS])
     assert len(source_rows) == 600
     expected = source_rows.astype({"rating": np.float32}).sort_values(NAMES, ignore_index=True)
@@ -82,7 +82,7 @@ def test_the_readme_join_of_train_and_users_works_in_duckdb(prepared):
     assert len(train) == counts.sum()
 
 
-def test_rows_lie_in_the_order_of_their_keys_whatever_the_source_was_sorted_by(source_rows, prepared):
+def test_rows_are_stored_by_their_keys_for_any_order_of_the_source(source_rows, prepared):
     keys = order_keys(np.arange(600), 42)
     key_of = dict(zip(map(tuple, source_rows[NAMES].to_numpy().tolist()), keys.tolist(), strict=True))
     for split in SPLITS:
@@ -90,8 +90,8 @@ def test_rows_lie_in_the_order_of_their_keys_whatever_the_source_was_sorted_by(s
         assert found == sorted(found)
 
 
-def test_the_order_is_a_random_one():
-    # Neighbours are uncorrelated, and every tenth of the places has its share of every tenth of the rows.
+def test_the_stored_order_is_random():
+    # Neighbours are uncorrelated, and each tenth of the positions has a fair share of each tenth of the rows.
     place = np.argsort(order_keys(np.arange(200_000), 42))
     assert abs(np.corrcoef(place[1:], place[:-1])[0, 1]) < 0.01
     counts = np.histogram2d(np.arange(200_000), place, bins=10)[0]
@@ -112,7 +112,7 @@ def test_neither_batches_nor_threads_change_a_byte(tiny_ratings, prepared, tmp_p
         assert (again.path / file.name).read_bytes() == file.read_bytes()
 
 
-def test_record_batches_have_one_length(tiny_ratings, tmp_path, monkeypatch):
+def test_record_batches_have_equal_length(tiny_ratings, tmp_path, monkeypatch):
     assert SEGMENT_ROWS == 2**20
     monkeypatch.setattr(arrow_file, "SEGMENT_ROWS", 100)
     dataset = prepare(tiny_ratings, tmp_path / "prepared")
@@ -192,7 +192,7 @@ def test_columns_are_views_of_the_mapped_file(prepared):
     assert pa.total_allocated_bytes() == before
 
 
-def test_the_manifest_counts_and_checks_what_is_there(prepared):
+def test_the_manifest_has_the_counts_and_checksums_of_the_files(prepared):
     manifest = json.loads((prepared.path / "manifest.json").read_text())
     train = pd.read_feather(prepared.path / "train.arrow")
     assert manifest["format_version"] == FORMAT_VERSION == 2
@@ -218,7 +218,7 @@ def test_the_rating_scale_is_that_of_the_training_rows(tmp_path):
     assert dataset.rating_scale == (2.0, 4.0)
 
 
-def test_titles_and_people_stand_beside_their_ids(prepared):
+def test_titles_and_user_features_are_stored_with_their_ids(prepared):
     items = pd.read_feather(prepared.path / "items.arrow").set_index("item_id")
     assert items.loc[1, "title"] == ACCENTED_TITLE
     assert all(items.loc[item, "title"] == f"Film {item} (1990)" for item in items.index if item > 1)
@@ -233,7 +233,7 @@ def test_items_without_a_side_table_have_null_titles(tiny_ratings, tmp_path):
     assert dataset.titles(np.array([1, 2])) == [None, None]
 
 
-def test_side_rows_are_found_for_string_ids_too(tiny_ratings, tmp_path):
+def test_side_features_are_joined_to_string_ids_too(tiny_ratings, tmp_path):
     rows = (tiny_ratings / "u.data").read_text()
     strings = "".join(f"{user}\tA\t3\t0\n" for user in range(100, 200))
     (tiny_ratings / "u.data").write_text(rows + strings)

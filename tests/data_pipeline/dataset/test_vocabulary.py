@@ -1,4 +1,4 @@
-"""Raw ids to embedding rows, against a dictionary."""
+"""`Vocabulary` maps raw ids to embedding rows, compared with a dictionary."""
 
 import numpy as np
 import pyarrow as pa
@@ -47,5 +47,5 @@ def test_an_id_is_found_by_how_it_is_written(known, asked, index):
 @pytest.mark.parametrize(
     "empty", [pa.array([], pa.int64()), pa.array([], pa.string()), pa.chunked_array([], pa.int64())]
 )
-def test_no_ids_have_no_indices(empty):
+def test_an_empty_column_has_no_indices(empty):
     assert Vocabulary(pa.array([1, 2])).index(empty).tolist() == []

@@ -79,7 +79,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(many_ratings, tmp_path, caps
         main(["prepare", str(many_ratings), "--out", str(out)])
     assert caught.value.code == 1
     *_, last = capsys.readouterr().err.splitlines()
-    assert last == f"reeltrain: no room on the disk (File too large), nothing was written: {out}"
+    assert last == f"reeltrain: the disk is full (File too large), nothing was written: {out}"
     assert listing(tmp_path) == before
 
 
