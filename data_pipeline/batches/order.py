@@ -1,9 +1,9 @@
-"""A position in the data is an integer: which rows make up which batch, in NumPy alone.
+"""Which rows a step trains on: a function of (seed, epoch, step), in NumPy.
 
-The order of rows is a function of (seed, epoch): up to about a million a permutation, of which global batch
-`step` is rows [step x B, (step + 1) x B); beyond, see `windows`. Replica r of R takes the r-th of R equal
-slices of the batch. So the batches are the same on any number of replicas and training resumes at any step
-from one integer.
+Up to about a million rows, an epoch is a permutation of all rows, and global batch `step` is its slice
+[step x B, (step + 1) x B). For larger datasets see `windows`. Replica r of R takes the r-th of R equal slices
+of the batch. So the batches are the same on any number of replicas, and training resumes from one integer,
+the step.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from data_pipeline.batches.windows import SIZES, Sizes, StepBlock, Windows, rand
 
 @dataclass(frozen=True)
 class BatchOrder:
-    """The order of a training run's rows.
+    """The order in which a training run uses the rows.
 
     Attributes:
-        num_rows: rows of an epoch.
-        global_batch_size: rows of a step over all replicas.
-        seed: makes the run's orders.
-        sizes: fixed, but for tests and studies of the order.
+        num_rows: rows per epoch.
+        global_batch_size: rows per step, over all replicas.
+        seed: determines the order of every epoch.
+        sizes: only tests and benchmarks change these.
     """
 
     num_rows: int
@@ -35,7 +35,7 @@ class BatchOrder:
 
     @property
     def steps_per_epoch(self) -> int:
-        """The last step of an epoch may be short of rows.
+        """Steps per epoch; the last step may have fewer rows.
 
         >>> BatchOrder(num_rows=10, global_batch_size=4, seed=0).steps_per_epoch
         3
@@ -44,17 +44,17 @@ class BatchOrder:
 
     @property
     def windows(self) -> Windows | None:
-        """The epoch's windows; None where the rows are few enough to be permuted."""
+        """The windows of an epoch; None if the rows are few enough for a permutation."""
         if self.num_rows <= self.sizes.permuted_rows:
             return None
         return Windows(self.num_rows, self.global_batch_size, self.seed, self.sizes)
 
     def rows(self, block: StepBlock, *, block_steps: int, shard: int, num_shards: int) -> np.ndarray:
-        """Row numbers that one of `num_shards` equal shares of the global batch trains on in a block.
+        """The row numbers of one of `num_shards` equal shards of the global batch, for the steps of a block.
 
         Returns:
-            int64 [block_steps, global_batch_size / num_shards]; -1 where there is no row: past the epoch's
-            end, and in the steps past `block.num_steps`.
+            int64 [block_steps, global_batch_size / num_shards]; -1 is padding: after the end of the epoch and
+            in steps from `block.num_steps` on.
         """
         batch = self.global_batch_size
         assert batch % num_shards == 0
@@ -66,13 +66,13 @@ class BatchOrder:
             rows[: last - first] = _permutation(self.num_rows, self.seed, block.epoch)[first:last]
             return rows.reshape(block_steps, num_shards, batch // num_shards)[:, shard]
         rows = np.full((block_steps, batch // num_shards), -1, np.int64)
-        for part in windows.parts(block):
-            of_window = windows.rows(block.epoch, part.window, shard=shard, num_shards=num_shards)
-            rows[part.in_block] = of_window[part.in_window]
+        for part in windows.slices(block):
+            window_rows = windows.rows(block.epoch, part.window, shard=shard, num_shards=num_shards)
+            rows[part.in_block] = window_rows[part.in_window]
         return rows
 
     def blocks(self, *, first_step: int, last_step: int, block_steps: int) -> Blocks:
-        """The run's steps [first_step, last_step), counted from its start, in blocks of up to `block_steps`.
+        """Splits the run's steps [first_step, last_step) into blocks of at most `block_steps` steps.
 
         >>> order = BatchOrder(num_rows=10, global_batch_size=2, seed=0)
         >>> [(b.epoch, b.first_step, b.num_steps)
@@ -84,7 +84,7 @@ class BatchOrder:
 
 @dataclass(frozen=True)
 class Blocks(Sequence[StepBlock]):
-    """Blocks of steps, each computed when asked for: a run may be long.
+    """A lazy sequence of blocks of steps.
 
     Blocks start at multiples of `block_steps` within an epoch and never cross its end, so the same steps
     share a block whether or not the run was interrupted.
@@ -114,7 +114,7 @@ class Blocks(Sequence[StepBlock]):
         return -(-self.steps_per_epoch // self.block_steps)
 
     def _number(self, step: int) -> int:
-        """Which block of the run, counted from its start, a step is in."""
+        """The number of the block, counted from the start of the run, that contains a step."""
         epoch, within = divmod(step, self.steps_per_epoch)
         return epoch * self._blocks_per_epoch + within // self.block_steps
 

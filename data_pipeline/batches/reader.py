@@ -1,4 +1,4 @@
-"""Reads what the order asks for into superbatches, in NumPy: one reader for each share of the batch."""
+"""Reads the rows of one shard of the batch into NumPy superbatches, ahead of their use."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from data_pipeline.batches.order import BatchOrder
 from data_pipeline.batches.windows import StepBlock, Windows
 from data_pipeline.dataset.columns import DTYPES, Columns
 
-# Windows that are being read while one is in use, and the threads that do it: enough to keep a disk busy with
-# several reads at a time (measured, see docs/LOG.md).
+# Windows read ahead of the current one, and reading threads: enough to keep several reads in flight on a disk
+# (measured, see docs/LOG.md).
 WINDOWS_AHEAD = 3
 READ_THREADS = 4
 
@@ -24,10 +24,10 @@ Superbatch = dict[str, np.ndarray]
 def make_readers(
     columns: Columns, order: BatchOrder, blocks: Sequence[StepBlock], *, shards: range, num_shards: int
 ) -> list[PermutationReader | WindowReader]:
-    """A reader for each of a worker's shards.
+    """One reader for each shard of a worker.
 
     Args:
-        blocks: the run's; nothing behind their last is read.
+        blocks: the blocks of the run; no window after the last block is read.
     """
     assert len(columns) == order.num_rows
     windows = order.windows
@@ -37,7 +37,7 @@ def make_readers(
     last = 0
     if blocks:
         block = blocks[len(blocks) - 1]
-        *_, part = windows.parts(block)
+        *_, part = windows.slices(block)
         last = block.epoch * windows.per_epoch + part.window
     return [
         WindowReader(columns, windows, shard, num_shards, last_window=last, pool=pool) for shard in shards
@@ -45,7 +45,7 @@ def make_readers(
 
 
 class PermutationReader:
-    """Superbatches of few rows, gathered one by one from whole columns."""
+    """Superbatches of a small dataset: rows gathered from whole columns in memory."""
 
     def __init__(self, columns: Columns, order: BatchOrder, shard: int, num_shards: int) -> None:
         self._columns = columns
@@ -54,26 +54,27 @@ class PermutationReader:
         self._num_shards = num_shards
 
     def superbatch(self, block: StepBlock, block_steps: int) -> Superbatch:
-        """A block's rows: user_index, item_index, rating, weight, each [block_steps, rows of the shard]."""
+        """The rows of a block: user_index, item_index, rating, weight, each [block_steps, shard rows]."""
         rows = self._order.rows(
             block, block_steps=block_steps, shard=self._shard, num_shards=self._num_shards
         )
-        absent = rows < 0
+        is_padding = rows < 0
         filled: Superbatch = {}
         for name in self._columns.names:
             filled[name] = getattr(self._columns, name).take(rows, mode="clip")
-            filled[name][absent] = 0
-        filled.setdefault("weight", (~absent).astype(np.float32))
+            filled[name][is_padding] = 0
+        filled.setdefault("weight", (~is_padding).astype(np.float32))
         return filled
 
 
 @dataclass
 class _Window:
-    """A shard's rows of a window, while they are being read and after.
+    """One shard's rows of a window, read or being read.
 
     Attributes:
-        number: counted from the run's beginning.
-        values: column name -> [rows + 1]; the last is 0, what slot -1 stands for.
+        number: counted from the start of the run.
+        values: column name -> [rows + 1]; the extra last value is 0, for the padding slot -1.
+        reading: pending reads, one per column.
     """
 
     number: int
@@ -82,9 +83,9 @@ class _Window:
 
 
 class WindowReader:
-    """Superbatches of many rows, from windows that are read whole, each once, ahead of their use.
+    """Superbatches of a large dataset: whole windows are read ahead, each once.
 
-    Ask for blocks in their order; another order is answered as well, but reads windows again.
+    Blocks should be requested in order; any other order works but reads windows again.
     """
 
     def __init__(
@@ -107,15 +108,15 @@ class WindowReader:
         self._slots: tuple[tuple[int, bool] | None, np.ndarray] = (None, np.empty(0))
 
     def superbatch(self, block: StepBlock, block_steps: int) -> Superbatch:
-        """A block's rows: user_index, item_index, rating, weight, each [block_steps, rows of the shard]."""
+        """The rows of a block: user_index, item_index, rating, weight, each [block_steps, shard rows]."""
         shape = (block_steps, self._rows)
         filled = {name: np.empty(shape, DTYPES[name]) for name in self._columns.names}
         weight = filled.setdefault("weight", np.ones(shape, np.float32))
-        for part in self._windows.parts(block):
+        for part in self._windows.slices(block):
             window = self._read(block.epoch * self._windows.per_epoch + part.window)
             slots = self._slots_of(block.epoch, part.window)[part.in_window]
             for name, values in window.values.items():
-                # "wrap" is not only for slot -1: the default mode would fill a copy of `out`.
+                # mode="wrap" maps slot -1 to the last value; the default mode would also buffer `out`.
                 np.take(values, slots, out=filled[name][part.in_block], mode="wrap")
             if "weight" not in window.values and part.window == self._windows.per_epoch - 1:
                 weight[part.in_block] = slots >= 0
@@ -124,7 +125,7 @@ class WindowReader:
         return filled
 
     def _read(self, number: int) -> _Window:
-        """A window, whole; those behind it are then on their way."""
+        """Returns a window once it is completely read; starts reading the windows after it."""
         while self._ahead and self._ahead[0].number < number:
             self._ahead.popleft()
         if self._ahead and self._ahead[0].number > number:
@@ -139,16 +140,16 @@ class WindowReader:
         return window
 
     def _begin_reading(self, number: int) -> _Window:
-        epoch, of_epoch = divmod(number, self._windows.per_epoch)
-        runs = self._windows.runs(epoch, of_epoch, **self._share)
-        num_rows = sum(run.num_rows for run in runs)
+        epoch, window_of_epoch = divmod(number, self._windows.per_epoch)
+        row_ranges = self._windows.row_ranges(epoch, window_of_epoch, **self._share)
+        num_rows = sum(row_range.num_rows for row_range in row_ranges)
         window = _Window(number, {})
 
         def read(name: str, values: np.ndarray) -> None:
             done = 0
-            for run in runs:
-                self._columns.read(name, run.first, values[done : done + run.num_rows])
-                done += run.num_rows
+            for row_range in row_ranges:
+                self._columns.read(name, row_range.first, values[done : done + row_range.num_rows])
+                done += row_range.num_rows
             values[num_rows] = 0
 
         for name in self._columns.names:
@@ -157,7 +158,7 @@ class WindowReader:
         return window
 
     def _slots_of(self, epoch: int, window: int) -> np.ndarray:
-        """As `Windows.slots`; kept, since an epoch's windows have the same, but for the last."""
+        """`Windows.slots`, cached: all windows of an epoch except the last share their slots."""
         key = (epoch, window == self._windows.per_epoch - 1)
         if self._slots[0] != key:
             self._slots = (key, self._windows.slots(epoch, window, **self._share))

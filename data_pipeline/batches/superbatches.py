@@ -1,4 +1,4 @@
-"""The input pipeline: tf.data superbatches of K global batches."""
+"""The input pipeline: tf.data elements (superbatches), each with the batches of one compiled call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from data_pipeline.batches.reader import make_readers
 from data_pipeline.batches.windows import StepBlock
 from data_pipeline.dataset.columns import DTYPES, Columns
 
-# Two superbatches ready while one trains: measured enough, and bounded memory.
+# Two superbatches are ready while one trains: measured to be enough, and memory stays bounded.
 PREFETCH = 2
 
 
@@ -27,33 +27,35 @@ def superbatches(
     num_shards: int,
     with_batch_items: bool = False,
 ) -> tf.data.Dataset:
-    """Superbatches for the local replicas of one worker, a pure function of (seed, epoch, step).
+    """Superbatches for the local replicas of one worker; a pure function of (seed, epoch, step).
 
     Args:
-        blocks: what to train, in order; start anywhere by giving fewer.
-        block_steps: K, the steps a superbatch has room for.
-        shards: the worker's shares of the global batch, one per local replica.
-        num_shards: shares of the global batch over all workers.
-        with_batch_items: adds `batch_item_index`, int32 [K, global_batch_size], the same for all replicas.
+        blocks: the blocks to train, in order; to resume, leave out the finished ones.
+        block_steps: K, the number of steps in a superbatch.
+        shards: the worker's shards of the global batch, one per local replica.
+        num_shards: the number of shards of the global batch over all workers.
+        with_batch_items: adds `batch_item_index`, int32 [K, global_batch_size]: the items of the whole global
+            batch, the same for all replicas.
 
     Returns:
         A dataset of dictionaries, for each block one per local replica in turn, with arrays
         [K, global_batch_size / num_shards]: `user_index`, `item_index` (int32), `rating`, `weight` (float32).
-        Weights are the rows' own, 1 where the data has none. Where an epoch's last batch has no row, all four
-        are 0: the unknown user and item, so that padding reads no other id's embedding. Iterate it in one
-        thread at a time.
+        `weight` is 1 if the data has no weights. In padding all four are 0: padding uses the embedding of the
+        unknown user and item and no other. Iterate from one thread at a time.
     """
     readers = make_readers(columns, order, blocks, shards=shards, num_shards=num_shards)
     shape = (block_steps, order.global_batch_size // num_shards)
     specs = {name: (shape, tf.as_dtype(dtype)) for name, dtype in DTYPES.items()}
     if with_batch_items:
-        # Of other workers' rows no more than this is read.
-        whole = make_readers(columns.only("item_index"), order, blocks, shards=range(1), num_shards=1)[0]
+        # The only column that is read of other workers' rows.
+        batch_reader = make_readers(columns.only("item_index"), order, blocks, shards=range(1), num_shards=1)[
+            0
+        ]
         specs["batch_item_index"] = ((block_steps, order.global_batch_size), tf.int32)
 
-    @lru_cache(maxsize=1)  # the replicas' superbatches of a block come one after the other
+    @lru_cache(maxsize=1)  # consecutive superbatches belong to the same block
     def batch_items(block: StepBlock) -> np.ndarray:
-        return whole.superbatch(block, block_steps)["item_index"]
+        return batch_reader.superbatch(block, block_steps)["item_index"]
 
     def superbatch(number: np.ndarray) -> list[np.ndarray]:
         block, local_replica = divmod(int(number), len(shards))
@@ -72,8 +74,8 @@ def superbatches(
         }
 
     options = tf.data.Options()
-    # There is nothing to tune, and the thread for it may miss the iterator's end: then it sleeps for about as
-    # long as it has run, at most a minute, and whoever ends the iterator waits for it (docs/LOG.md).
+    # There is nothing to tune, and tf.data's tuning thread may miss the end of the iterator: it then sleeps
+    # for up to a minute, and closing the iterator waits for it (docs/LOG.md).
     options.autotune.enabled = False
     return (
         tf.data.Dataset.range(len(blocks) * len(shards))

@@ -1,16 +1,16 @@
-"""The order of data too large to permute: stored rows are taken in chunks, window by window.
+"""The row order of datasets too large to permute: chunks of stored rows, shuffled in windows.
 
-Chunks of consecutive stored rows come in a random order of (seed, epoch); end to end they are the epoch's
-sequence. A window is so many consecutive steps and as many batches of that sequence. Within it, position j of
-the batch owns W consecutive rows of the sequence, one for each of its W steps, turned by a random number of
-(seed, epoch, j). So
+An epoch's sequence is all chunks of consecutive stored rows, concatenated in a random order that depends on
+(seed, epoch). A window is W consecutive steps: the next W batches' worth of rows of that sequence. Within a
+window, position j of the batch owns W consecutive rows of the sequence, one per step, rotated by a random
+offset that depends on (seed, epoch, j). Therefore:
 
-- any share of the batch's positions owns consecutive rows of the sequence: a worker reads its own chunks and
-  no others, in whole pieces, and the steps of a window need no more memory than it has rows;
-- two rows of a chunk that share a step in one epoch do not in the next;
-- whoever knows (seed, epoch, window) knows its rows.
+- Any contiguous range of batch positions owns consecutive rows of the sequence. A worker reads only its own
+  chunks, in contiguous reads, and needs memory for the rows of a window only.
+- Two rows of a chunk that are in the same step in one epoch are unlikely to be so in the next.
+- The rows of a window are a function of (seed, epoch, window).
 
-It is as good as a permutation of all rows where what is stored is in random order, and only there.
+This shuffles as well as a full permutation only if the rows are stored in random order, as `prepare` does.
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Sizes:
-    """What makes the order together with the seed: other sizes are another order.
+    """Constants of the order: changing one changes the order of every seed.
 
     Attributes:
-        permuted_rows: up to so many rows an epoch is a permutation of all: 4 MB a column stay in the cache
-            (measured, ns a row gathered at random: 1.6 from 2^20 rows, 5.8 from 2^22, 8.6 from 2^24).
-        chunk_rows: of a chunk; 64 KB a column (measured, rows/s of a cold file: half with 4 times smaller
-            chunks, no more with 4 times larger ones).
-        window_rows: of a window; 256 KB a column are shuffled in a core's cache.
-        min_window_steps: of large batches, so that their chunks are spread over several.
+        permuted_rows: the largest dataset for which an epoch is a permutation of all rows: 4 MB per column
+            stay in the cache (measured, ns per randomly gathered row: 1.6 from 2^20 rows, 5.8 from 2^22, 8.6
+            from 2^24).
+        chunk_rows: rows per chunk, 64 KB per column (measured, rows/s from a cold file: half with chunks 4
+            times smaller, the same with chunks 4 times larger).
+        window_rows: rows per window; 256 KB per column are shuffled within a core's cache.
+        min_window_steps: the fewest steps per window, so that large batches are spread over several
+            steps too.
     """
 
     permuted_rows: int = 2**20
@@ -46,7 +48,7 @@ SIZES = Sizes()
 
 @dataclass(frozen=True)
 class StepBlock:
-    """Consecutive steps of one epoch that one compiled call trains."""
+    """Consecutive steps of one epoch, trained by one compiled call."""
 
     epoch: int
     first_step: int
@@ -55,7 +57,7 @@ class StepBlock:
 
 @dataclass(frozen=True)
 class WindowSlice:
-    """Consecutive steps of a block that are in one window: the same steps, counted in either."""
+    """The steps of a block that are in one window, as a slice of the window and as a slice of the block."""
 
     window: int
     in_window: slice
@@ -72,9 +74,9 @@ class RowRange:
 
 @dataclass(frozen=True)
 class Windows:
-    """Where the rows of each window are stored, and which step takes which.
+    """Which stored rows each window has, and which of its steps uses which row.
 
-    A window's steps depend on the batch size alone: not on shards, nor on how many steps a call trains.
+    The number of steps per window depends only on the batch size, not on shards or on steps per call.
     """
 
     num_rows: int
@@ -84,15 +86,16 @@ class Windows:
 
     @property
     def steps(self) -> int:
-        """W, the steps of a window; the epoch's last may have fewer."""
+        """W, the steps per window; the last window of an epoch may have fewer."""
         return max(self.sizes.window_rows // self.global_batch_size, self.sizes.min_window_steps)
 
     @property
     def per_epoch(self) -> int:
+        """Windows per epoch."""
         return -(-self.num_rows // (self.steps * self.global_batch_size))
 
-    def parts(self, block: StepBlock) -> Iterator[WindowSlice]:
-        """A block, cut where windows end."""
+    def slices(self, block: StepBlock) -> Iterator[WindowSlice]:
+        """Splits a block at the window boundaries."""
         done = 0
         while done < block.num_steps:
             window, within = divmod(block.first_step + done, self.steps)
@@ -100,58 +103,58 @@ class Windows:
             yield WindowSlice(window, slice(within, within + count), slice(done, done + count))
             done += count
 
-    def runs(self, epoch: int, number: int, *, shard: int, num_shards: int) -> list[RowRange]:
-        """What one shard reads for a window, in the order of its slots."""
+    def row_ranges(self, epoch: int, number: int, *, shard: int, num_shards: int) -> list[RowRange]:
+        """The stored rows that one shard reads for a window, in slot order."""
         begin = number * self.steps * self.global_batch_size
         first, last = (begin + slot for slot in self._slot_range(number, shard, num_shards))
         chunks, starts, _ = self._layout(epoch)
-        runs = []
+        ranges = []
         at = int(np.searchsorted(starts, first, side="right")) - 1
         while first < last:
             end = min(last, int(starts[at + 1]))
-            runs.append(
+            ranges.append(
                 RowRange(int(chunks[at]) * self.sizes.chunk_rows + first - int(starts[at]), end - first)
             )
             first, at = end, at + 1
-        return runs
+        return ranges
 
     def slots(self, epoch: int, number: int, *, shard: int, num_shards: int) -> np.ndarray:
-        """Which of the rows that the shard reads for a window is where in its share of the batches.
+        """For each step and batch position of a shard, which of the rows it reads for the window is used.
 
         Returns:
-            int64 [steps of the window, global_batch_size / num_shards], counted from the first row of `runs`;
-            -1 where the epoch's last step has no row. All windows of an epoch but the last have the same.
+            int64 [steps of the window, global_batch_size / num_shards], counted from the first row of
+            `row_ranges`; -1 is padding in the last step of the epoch. All windows of an epoch except the last
+            have the same slots.
         """
         share = self.global_batch_size // num_shards
         positions = np.arange(shard * share, (shard + 1) * share)
-        steps, short = self._size(number)
-        owned = steps - (positions >= short)  # rows of each position
+        steps, num_full = self._size(number)
+        owned = steps - (positions >= num_full)  # rows of each position
         first_slots = self._first_slot(number, positions)
-        turn = self._layout(epoch)[2][positions]
+        rotation = self._layout(epoch)[2][positions]
         step = np.arange(steps)[:, None]
-        # A position that has no row in the last step turns within those before.
-        slots = first_slots - first_slots[:1] + (step + turn) % np.maximum(owned, 1)
+        # A position without a row in the last step rotates within the steps before it.
+        slots = first_slots - first_slots[:1] + (step + rotation) % np.maximum(owned, 1)
         return np.where(step < owned, slots, -1)
 
     def rows(self, epoch: int, number: int, *, shard: int, num_shards: int) -> np.ndarray:
-        """The shard's stored rows of a window, int64 [steps, global_batch_size / num_shards]; -1: no row."""
-        runs = self.runs(epoch, number, shard=shard, num_shards=num_shards)
-        stored = [np.arange(run.first, run.first + run.num_rows) for run in runs]
-        # Slot -1 is the last.
-        stored.append(np.array([-1]))
+        """A shard's stored rows of a window, int64 [steps, global_batch_size / num_shards]; -1 is padding."""
+        ranges = self.row_ranges(epoch, number, shard=shard, num_shards=num_shards)
+        stored = [np.arange(each.first, each.first + each.num_rows) for each in ranges]
+        stored.append(np.array([-1]))  # slot -1 is the last element
         return np.concatenate(stored)[self.slots(epoch, number, shard=shard, num_shards=num_shards)]
 
     def _size(self, number: int) -> tuple[int, int]:
-        """A window's steps, and how many positions of the last of them have a row."""
+        """(steps of a window, number of batch positions that have a row in the last of them)."""
         batch = self.global_batch_size
         rows = min(self.num_rows - number * self.steps * batch, self.steps * batch)
         steps = -(-rows // batch)
         return steps, rows - (steps - 1) * batch
 
     def _first_slot(self, number: int, position: np.ndarray) -> np.ndarray:
-        """The first slot of a position, counted from the window's first."""
-        steps, short = self._size(number)
-        return position * (steps - 1) + np.minimum(position, short)
+        """The first slot of a batch position, counted from the start of the window."""
+        steps, num_full = self._size(number)
+        return position * (steps - 1) + np.minimum(position, num_full)
 
     def _slot_range(self, number: int, shard: int, num_shards: int) -> tuple[int, int]:
         share = self.global_batch_size // num_shards
@@ -168,16 +171,16 @@ class Windows:
 def _epoch_layout(
     num_rows: int, chunk_rows: int, global_batch_size: int, steps: int, seed: int, epoch: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Chunks in the epoch's order; where each starts in its sequence, and its end; each position's turn."""
+    """(chunks in the epoch's order, chunk boundaries in its sequence, rotation of each batch position)."""
     num_chunks = -(-num_rows // chunk_rows)
     random = random_state(seed, epoch)
     chunks = random.permutation(num_chunks)
-    turns = random.randint(steps, size=global_batch_size)
+    rotations = random.randint(steps, size=global_batch_size)
     lengths = np.full(num_chunks, chunk_rows, np.int64)
     lengths[chunks == num_chunks - 1] = num_rows - (num_chunks - 1) * chunk_rows
-    return chunks, np.concatenate([[0], np.cumsum(lengths)]), turns
+    return chunks, np.concatenate([[0], np.cumsum(lengths)]), rotations
 
 
 def random_state(seed: int, epoch: int) -> np.random.RandomState:
-    """An epoch's random numbers. RandomState's stream is frozen, so a NumPy upgrade keeps a run's batches."""
+    """The random numbers of an epoch. RandomState's stream is frozen: a NumPy upgrade keeps the batches."""
     return np.random.RandomState(np.random.MT19937(np.random.SeedSequence([seed, epoch])))

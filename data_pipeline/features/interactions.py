@@ -1,4 +1,4 @@
-"""Which items each user has rated, as arrays that a million users fit into."""
+"""The items that each user has rated, as compressed sparse rows (CSR)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from data_pipeline.dataset.dataset import PreparedDataset
 
 @dataclass(frozen=True)
 class Interactions:
-    """The items of every user: compressed sparse rows without values.
+    """The items of every user: a CSR matrix without values.
 
     Attributes:
         offsets: int64 [num_user_rows + 1]; a user's items are `items[offsets[u] : offsets[u + 1]]`.
-        items: int32 item indices, ascending and once each within a user.
-        num_item_rows: rows of the item's embedding table; known items are 1 to num_item_rows - 1.
+        items: int32 item indices, ascending and distinct within each user.
+        num_item_rows: rows of the item embedding table; known items are 1 to num_item_rows - 1.
     """
 
     offsets: np.ndarray
@@ -32,8 +32,7 @@ class Interactions:
         num_user_rows: int,
         num_item_rows: int,
     ) -> Interactions:
-        """Of pairs (user_index, item_index), each [rows], one after another; pairs with an unknown id, 0, are
-        left out: nobody's item, and an item that is none.
+        """Collects (user_index, item_index) pairs from arrays [rows]; ignores pairs with an unknown id (0).
 
         >>> seen = Interactions.of(
         ...     [(np.array([2, 1, 2, 2, 0]), np.array([3, 1, 1, 3, 2]))], num_user_rows=3, num_item_rows=4
@@ -52,11 +51,11 @@ class Interactions:
 
     @property
     def counts(self) -> np.ndarray:
-        """How many items each user has, int64 [num_user_rows]."""
+        """The number of items of each user, int64 [num_user_rows]."""
         return np.diff(self.offsets)
 
     def of_users(self, user_index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The items of some users, one after another: (position in `user_index`, item index), both [pairs].
+        """The items of the given users, concatenated: (position in `user_index`, item index), both [pairs].
 
         >>> seen = Interactions(np.array([0, 0, 1, 3]), np.array([1, 1, 3], np.int32), 4)
         >>> seen.of_users(np.array([2, 1]))
@@ -67,7 +66,7 @@ class Interactions:
         return position, self.items[np.repeat(self.offsets[user_index], counts) + cumcount(counts)]
 
     def select(self, user_index: np.ndarray) -> Interactions:
-        """Those of some users, in their order: row r has the items of `user_index[r]`.
+        """The interactions of the given users: row r has the items of `user_index[r]`.
 
         >>> seen = Interactions(np.array([0, 0, 1, 3]), np.array([1, 1, 3], np.int32), 4)
         >>> seen.select(np.array([2, 0, 2])).offsets
@@ -78,7 +77,7 @@ class Interactions:
         return Interactions(offsets, items, self.num_item_rows)
 
     def contains(self, user_index: np.ndarray, item_index: np.ndarray) -> np.ndarray:
-        """Whether each pair is among them, bool, of the shape that the two arrays broadcast to.
+        """Whether the user has the item, bool, with the broadcast shape of the two arrays.
 
         >>> seen = Interactions(np.array([0, 0, 1, 3]), np.array([1, 1, 3], np.int32), 4)
         >>> seen.contains(np.array([[1], [2]]), np.array([1, 3]))
@@ -87,14 +86,14 @@ class Interactions:
         """
         users = np.repeat(np.arange(len(self.counts)), self.counts)
         cells = users * self.num_item_rows + self.items
-        wanted = user_index.astype(np.int64) * self.num_item_rows + item_index
+        queries = user_index.astype(np.int64) * self.num_item_rows + item_index
         if not len(cells):
-            return np.zeros(wanted.shape, bool)
-        return cells[np.minimum(np.searchsorted(cells, wanted), len(cells) - 1)] == wanted
+            return np.zeros(queries.shape, bool)
+        return cells[np.minimum(np.searchsorted(cells, queries), len(cells) - 1)] == queries
 
 
 def cumcount(counts: np.ndarray) -> np.ndarray:
-    """The place of each member in its group, where groups of so many stand one after another.
+    """The position of each element within its group, for consecutive groups of the given sizes.
 
     >>> cumcount(np.array([2, 0, 3]))
     array([0, 1, 0, 1, 2])
@@ -103,7 +102,7 @@ def cumcount(counts: np.ndarray) -> np.ndarray:
 
 
 def train_interactions(dataset: PreparedDataset) -> Interactions:
-    """The items of every user among the training rows, by embedding row."""
+    """The items of every user in the training split, by embedding row."""
     train = dataset.columns("train")
     return Interactions.of(
         [(train.user_index, train.item_index)],

@@ -1,4 +1,4 @@
-"""Side features of users and items as arrays: what a model looks up by the index of a user or an item."""
+"""Encodes side features of users and items as arrays that a model looks up by index."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import pyarrow.compute as pc
 from data_pipeline.errors import UserError
 from data_pipeline.features.interactions import cumcount
 
-# A column of text with more different values than this is a name or an address, not a category.
+# A text column with more distinct values than this is a name or an address, not a category.
 MAX_CATEGORIES = 1_000
 NOT_FEATURES = ("user_id", "item_id", "title")
 
 
 @dataclass(frozen=True)
 class Features:
-    """Side features of an embedding table's rows; row 0, the unknown id, has none.
+    """Side features of the rows of an embedding table; row 0, the unknown id, has none.
 
     Attributes:
-        categories: name -> int32 [rows, values]: numbers of a row's values from 1 on, 0 where it has none.
-            One column for a category, several for a list.
-        sizes: name -> how many different values there are, the 0 counted.
-        numbers: float32 [rows, columns]: standardized numeric columns, 0 where the value is missing.
-        number_names: names of those columns.
+        categories: name -> int32 [rows, values]: category codes from 1, 0 = no value. One column for a
+            category, several for a list.
+        sizes: name -> number of codes, including 0.
+        numbers: float32 [rows, columns]: standardized numeric columns, 0 = no value.
+        number_names: names of the columns of `numbers`.
     """
 
     categories: Mapping[str, np.ndarray]
@@ -44,24 +44,24 @@ def no_features() -> Features:
     return Features({}, {}, np.zeros((0, 0), np.float32), ())
 
 
-def side_features(users: pa.Table, items: pa.Table, wanted: str) -> tuple[Features, Features]:
-    """The features of users and of items that `model.features` names.
+def side_features(users: pa.Table, items: pa.Table, names: str) -> tuple[Features, Features]:
+    """Encodes the features of users and items that `model.features` selects.
 
     Args:
         users, items: a prepared dataset's tables; row i describes index i + 1.
-        wanted: `all`, `none` or names with commas between; both tables may have a column of a name.
+        names: `all`, `none` or comma-separated column names; a name may occur in both tables.
 
     Raises:
-        UserError: no such feature, or a text column that is no category.
+        UserError: an unknown name, or a text column with too many distinct values for a category.
     """
     tables = {"users": users, "items": items}
     usable = {key: _usable(table) for key, table in tables.items()}
-    if wanted == "none":
+    if names == "none":
         chosen = set()
-    elif wanted == "all":
+    elif names == "all":
         chosen = set().union(*usable.values())
     else:
-        chosen = {name.strip() for name in wanted.split(",") if name.strip()}
+        chosen = {name.strip() for name in names.split(",") if name.strip()}
         known = sorted(set().union(*usable.values()))
         for name in sorted(chosen):
             if name not in known:
@@ -74,16 +74,16 @@ def side_features(users: pa.Table, items: pa.Table, wanted: str) -> tuple[Featur
 
 
 def _usable(table: pa.Table) -> list[str]:
-    """Columns that can be features: numbers, lists, and text with few enough different values."""
+    """Columns that can be features: numbers, lists, and text with few distinct values."""
     names = []
     for name in table.column_names:
         kind = table.schema.field(name).type
         if name in NOT_FEATURES or pa.types.is_null(kind):
             continue
         if pa.types.is_string(kind):
-            different = pc.count_distinct(table[name]).as_py()
-            # Nearly one value a row tells rows apart, not their kind.
-            if not 1 < different <= min(MAX_CATEGORIES, max(2, len(table) // 2)):
+            num_distinct = pc.count_distinct(table[name]).as_py()
+            # With nearly one value per row the text identifies rows; it is not a category.
+            if not 1 < num_distinct <= min(MAX_CATEGORIES, max(2, len(table) // 2)):
                 continue
         names.append(name)
     return names
@@ -110,11 +110,11 @@ def _encode(table: pa.Table, names: list[str]) -> Features:
 
 
 class ListValues(NamedTuple):
-    """The values of a column of lists, nulls left out.
+    """The non-null values of a list column, flattened.
 
     Attributes:
-        row: int64 [values], ascending: whose they are.
-        number: int32 [values], from 0 to `num_different` - 1, the same for equal values.
+        row: int64 [values], ascending: the row of each value.
+        number: int32 [values], from 0 to `num_different` - 1, equal for equal values.
     """
 
     row: np.ndarray
@@ -123,7 +123,7 @@ class ListValues(NamedTuple):
 
 
 def list_values(column: pa.ListArray) -> ListValues:
-    """The values of all lists, numbered.
+    """Flattens a list column and numbers its distinct values.
 
     >>> list_values(pa.array([["b", "a"], None, ["a", None]]))
     ListValues(row=array([0, 0, 2]), number=array([0, 1, 1], dtype=int32), num_different=2)
@@ -144,12 +144,12 @@ def _encode_lists(column: pa.ListArray) -> tuple[np.ndarray, int]:
 
 
 def _standardized(column: pa.Array) -> np.ndarray:
-    """float32 [rows + 1]: mean 0 and standard deviation 1 over the rows that have a value."""
+    """float32 [rows + 1], standardized to mean 0 and standard deviation 1 over the rows with a value."""
     values = pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     known = np.isfinite(values)
     scaled = np.zeros(len(values) + 1, np.float32)
     if known.any():
-        # By the largest first: the squares of 1e200 are infinite.
+        # Scale by the largest value first: the square of 1e200 overflows.
         unit = values[known] / (np.abs(values[known]).max() or 1.0)
         scaled[1:][known] = (unit - unit.mean()) / (unit.std() or 1.0)
     return scaled

@@ -10,13 +10,13 @@ from data_pipeline.batches import windows as windows_module
 from data_pipeline.batches.order import BatchOrder
 from data_pipeline.batches.windows import Sizes, StepBlock
 
-# An order by windows for a handful of rows: chunks of 4, windows of 12.
+# Window sizes for a handful of rows: chunks of 4, windows of 12.
 WINDOWED = Sizes(permuted_rows=0, chunk_rows=4, window_rows=12, min_window_steps=2)
 
 
 @st.composite
 def orders(draw, *, permuted_rows=(0, 1000)):
-    """Some permute all rows, some take them window by window."""
+    """Orders that permute all rows, and orders by windows."""
     num_shards = draw(st.sampled_from([1, 2, 3, 4]))
     return num_shards, BatchOrder(
         num_rows=draw(st.integers(1, 200)),
@@ -32,7 +32,7 @@ def orders(draw, *, permuted_rows=(0, 1000)):
 
 
 def epoch_rows(order, epoch, *, shard=0, num_shards=1):
-    """[steps_per_epoch, rows] of one shard, one step a time."""
+    """[steps_per_epoch, rows] of one shard, one step at a time."""
     steps = range(order.steps_per_epoch)
     return np.concatenate(
         [order.rows(StepBlock(epoch, s, 1), block_steps=1, shard=shard, num_shards=num_shards) for s in steps]
@@ -51,7 +51,7 @@ def test_an_epoch_has_every_row_once_and_pads_only_its_last_batch(shards_and_ord
 
 
 @given(orders(), st.integers(0, 3))
-def test_the_shards_side_by_side_are_the_global_batch(shards_and_order, epoch):
+def test_the_concatenated_shards_are_the_global_batch(shards_and_order, epoch):
     num_shards, order = shards_and_order
     shards = [epoch_rows(order, epoch, shard=s, num_shards=num_shards) for s in range(num_shards)]
     np.testing.assert_array_equal(np.concatenate(shards, axis=1), epoch_rows(order, epoch))
@@ -88,8 +88,8 @@ def test_a_resumed_run_ends_its_blocks_where_the_uninterrupted_run_does(shards_a
 
 
 @given(orders(permuted_rows=[0]), st.integers(0, 3))
-def test_windows_are_what_their_words_say(shards_and_order, epoch):
-    """With lists and loops, from the docstring of windows.py."""
+def test_windows_follow_their_definition(shards_and_order, epoch):
+    """The definition in the docstring of windows.py, with lists and loops."""
     _, order = shards_and_order
     batch, chunk, num_rows = order.global_batch_size, order.sizes.chunk_rows, order.num_rows
     num_window_steps = max(order.sizes.window_rows // batch, order.sizes.min_window_steps)
@@ -113,7 +113,7 @@ def test_windows_are_what_their_words_say(shards_and_order, epoch):
 
 
 @given(orders(), st.integers(0, 3))
-def test_what_was_asked_before_changes_nothing(shards_and_order, epoch):
+def test_earlier_calls_do_not_change_the_rows(shards_and_order, epoch):
     _, order = shards_and_order
     before = epoch_rows(order, epoch)
     epoch_rows(order, epoch + 1)
@@ -131,10 +131,10 @@ def test_a_shard_reads_the_rows_of_its_own_batches_and_no_others(shards_and_orde
     for shard in range(num_shards):
         read = []
         for window in range(windows.per_epoch):
-            runs = windows.runs(epoch, window, shard=shard, num_shards=num_shards)
-            # In one piece of the sequence: whole chunks, but for the first and the last.
-            assert all(run.first % order.sizes.chunk_rows == 0 for run in runs[1:])
-            read += [row for run in runs for row in range(run.first, run.first + run.num_rows)]
+            row_ranges = windows.row_ranges(epoch, window, shard=shard, num_shards=num_shards)
+            # A contiguous part of the sequence: whole chunks except the first and the last.
+            assert all(run.first % order.sizes.chunk_rows == 0 for run in row_ranges[1:])
+            read += [row for run in row_ranges for row in range(run.first, run.first + run.num_rows)]
         trained = epoch_rows(order, epoch, shard=shard, num_shards=num_shards)
         assert sorted(read) == sorted(trained[trained >= 0].tolist())
         read_by_all += read
@@ -152,7 +152,7 @@ def test_another_seed_or_epoch_has_another_order(seed, epoch, sizes):
     assert (first == other).mean() < 0.01
 
 
-def test_rows_of_a_chunk_that_share_a_step_do_not_share_the_next_epochs():
+def test_rows_of_a_chunk_in_the_same_step_are_in_different_steps_next_epoch():
     order = BatchOrder(num_rows=64 * 64, global_batch_size=32, seed=0, sizes=SMALL)
 
     def step_of_row(epoch):
@@ -164,7 +164,7 @@ def test_rows_of_a_chunk_that_share_a_step_do_not_share_the_next_epochs():
     together = [steps[:, :, None] == steps[:, None, :] for steps in (step_of_row(0), step_of_row(1))]
     pairs = ~np.eye(order.sizes.chunk_rows, dtype=bool)
     again = together[1][together[0] & pairs].mean()
-    # By chance one in the window's 8 steps; 1 if the rows of a chunk had one fixed division into batches.
+    # Chance level is 1/8, as windows have 8 steps; it is 1 if chunks are always cut into the same batches.
     assert again < 0.2
 
 
@@ -173,8 +173,8 @@ def test_the_batch_size_does_not_change_the_order():
     np.testing.assert_array_equal(small.ravel(), large.ravel())
 
 
-def test_the_order_of_a_seed_is_this_one_forever():
-    # A checkpoint says only (seed, step): with another order here, runs of older versions resume wrongly.
+def test_the_order_of_a_seed_never_changes():
+    # A checkpoint stores only (seed, step): if the order changed, older runs would resume wrongly.
     order = BatchOrder(num_rows=10, global_batch_size=10, seed=42)
     assert epoch_rows(order, 0).tolist() == [[1, 8, 5, 3, 7, 9, 4, 0, 6, 2]]
     assert epoch_rows(order, 1).tolist() == [[9, 5, 8, 7, 6, 4, 0, 3, 1, 2]]

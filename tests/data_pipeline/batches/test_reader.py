@@ -1,4 +1,4 @@
-"""What is read: by each worker its own rows, by all together every row once, and nothing in vain."""
+"""Each worker reads only its own rows, all workers together read every row once, and no read is wasted."""
 
 import itertools
 import os
@@ -19,7 +19,7 @@ WINDOWED = Sizes(permuted_rows=0, chunk_rows=4, window_rows=24, min_window_steps
 
 
 class CountedColumns(Columns):
-    """Notes which rows of which column were read."""
+    """Records which rows of which column were read."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -36,13 +36,13 @@ class FailingColumns(Columns):
 
 
 def columns_of(kind, num_rows, *, with_weight=False):
-    """The user tells the row."""
+    """Columns whose user index identifies the row."""
     rows = np.arange(num_rows)
     return kind.from_arrays(rows + 1, rows + 1, rows, np.ones(num_rows) if with_weight else None)
 
 
 def rows_trained(columns, order, *, first_step=0, last_step, block_steps, shards=range(1), num_shards=1):
-    """All that one worker trains on, in order, without padding."""
+    """The rows that one worker trains on, in order, without padding."""
     blocks = order.blocks(first_step=first_step, last_step=last_step, block_steps=block_steps)
     data = superbatches(columns, order, blocks, block_steps=block_steps, shards=shards, num_shards=num_shards)
     users = [element["user_index"].ravel() for element in data.as_numpy_iterator()]
@@ -89,7 +89,7 @@ def test_two_workers_read_every_byte_of_a_file_once_between_them(tmp_path, monke
     table = pa.table({name: getattr(whole, name) for name in ("user_index", "item_index", "rating")})
     with pa.OSFile(str(tmp_path / "train.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as file:
         file.write_table(table, max_chunksize=300)
-    read = []  # one (first, last) byte a call, of both workers
+    read = []  # (first, last) byte of every call, of both workers
 
     def preadv(descriptor, buffers, offset):
         count = preadv_of_os(descriptor, buffers, offset)
@@ -114,7 +114,7 @@ def test_two_workers_read_every_byte_of_a_file_once_between_them(tmp_path, monke
     assert bytes_of_worker == [(31 * 16 + 8) * 3 * 4, 31 * 16 * 3 * 4]
 
 
-def test_a_start_in_the_middle_reads_at_most_a_window_too_much():
+def test_resuming_mid_epoch_reads_at_most_one_window_too_much():
     order = BatchOrder(num_rows=2000, global_batch_size=4, seed=0, sizes=WINDOWED)
     columns = columns_of(CountedColumns, 2000)
     # Windows have 6 steps: two steps into one, the next, three steps of the one after.
@@ -124,7 +124,7 @@ def test_a_start_in_the_middle_reads_at_most_a_window_too_much():
     assert len(set(rows)) == len(rows)
 
 
-def test_a_disk_that_fails_ends_the_run_with_its_words():
+def test_a_disk_error_is_raised_with_its_message():
     order = BatchOrder(num_rows=100, global_batch_size=4, seed=0, sizes=WINDOWED)
     with pytest.raises(tf.errors.OpError, match="Input/output error"):
         rows_trained(columns_of(FailingColumns, 100), order, last_step=9, block_steps=4)

@@ -10,7 +10,7 @@ from data_pipeline.batches.superbatches import superbatches
 from data_pipeline.batches.windows import Sizes
 from data_pipeline.dataset.columns import Columns
 
-# Orders by windows for a handful of rows.
+# Window sizes for a handful of rows.
 SIZES = st.sampled_from(
     [
         Sizes(),
@@ -25,7 +25,7 @@ NAMES = {"user_index", "item_index", "rating", "weight"}
 
 
 def columns_of(num_rows, weight=None):
-    """Every value tells its row."""
+    """Columns whose values identify the row."""
     rows = np.arange(num_rows)
     return Columns.from_arrays(
         user_index=(rows + 1).astype(np.int32),
@@ -69,7 +69,7 @@ def rows_of(element):
     seed=st.integers(0, 9),
     sizes=SIZES,
 )
-def test_the_epochs_follow_each_other_with_every_row_once(num_rows, batch, block_steps, epochs, seed, sizes):
+def test_each_epoch_has_every_row_once(num_rows, batch, block_steps, epochs, seed, sizes):
     order = BatchOrder(num_rows=num_rows, global_batch_size=batch, seed=seed, sizes=sizes)
     last_step = epochs * order.steps_per_epoch
     read = elements(order, last_step=last_step, block_steps=block_steps)
@@ -125,8 +125,8 @@ def test_superbatches_hold_the_rows_of_the_order(
 
 @pytest.mark.parametrize("sizes", [Sizes(), WINDOWED])
 @pytest.mark.parametrize("first_step", [0, 1, 4, 7, 13])
-def test_started_at_any_step_the_steps_are_those_of_the_whole_run(first_step, sizes):
-    # 7 steps an epoch, the last of 2 rows
+def test_starting_at_any_step_gives_the_steps_of_the_whole_run(first_step, sizes):
+    # 7 steps per epoch, the last with 2 rows
     order = BatchOrder(num_rows=50, global_batch_size=8, seed=3, sizes=sizes)
 
     def steps(first):
@@ -161,7 +161,7 @@ def test_all_replicas_together_read_what_one_device_reads(num_shards, num_worker
         np.testing.assert_array_equal(ours, expected)
 
 
-def test_no_thread_tunes_what_needs_no_tuning_and_sleeps_past_the_end():
+def test_tf_data_autotuning_is_off():
     order = BatchOrder(num_rows=8, global_batch_size=4, seed=0)
     blocks = order.blocks(first_step=0, last_step=2, block_steps=2)
     data = superbatches(columns_of(8), order, blocks, block_steps=2, shards=range(1), num_shards=1)
@@ -184,9 +184,7 @@ def test_padding_is_the_unknown_user_and_item_with_rating_and_weight_0():
     block_steps=st.integers(1, 4),
     num_shards=st.integers(1, 3),
 )
-def test_every_row_comes_with_its_own_weight_on_any_number_of_replicas(
-    weights, batch, block_steps, num_shards
-):
+def test_every_row_has_its_own_weight_on_any_number_of_replicas(weights, batch, block_steps, num_shards):
     weight = np.array(weights, np.float32)
     order = BatchOrder(num_rows=len(weight), global_batch_size=batch * num_shards, seed=2)
     read = elements(
@@ -205,7 +203,7 @@ def test_every_row_comes_with_its_own_weight_on_any_number_of_replicas(
 
 @settings(max_examples=10)
 @given(counts=st.lists(st.integers(0, 4), min_size=1, max_size=30), batch=st.integers(1, 8))
-def test_an_integer_weight_sums_to_what_that_many_copies_of_the_row_sum_to(counts, batch):
+def test_an_integer_weight_equals_that_many_copies_of_the_row(counts, batch):
     """Over an epoch: sum of w, sum of w * rating; both are whole quarters, so exact."""
     rows = np.arange(len(counts))
     order = BatchOrder(num_rows=len(counts), global_batch_size=batch, seed=4)
@@ -218,7 +216,7 @@ def test_an_integer_weight_sums_to_what_that_many_copies_of_the_row_sum_to(count
 
 
 @pytest.mark.parametrize("num_shards", [1, 2, 4])
-def test_batch_items_are_those_of_all_shards_side_by_side(num_shards):
+def test_batch_items_are_those_of_all_shards_concatenated(num_shards):
     order = BatchOrder(num_rows=30, global_batch_size=8, seed=1)
     blocks = order.blocks(first_step=1, last_step=8, block_steps=3)
 
