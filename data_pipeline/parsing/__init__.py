@@ -1,15 +1,20 @@
 """From bytes to typed columns.
 
-delimited     ratings in CSV, TSV and other delimited text
+delimited     ratings from CSV, TSV and other delimited text
+parquet       ratings from Parquet files
+frame         ratings from a pandas DataFrame
+side_tables   side features of users and items
+pairs         (user, item) pairs to predict, from a CSV
+column_names  which column of a source is which
+values        converts raw columns to typed ones and finds bad rows
+ids           converts raw ids to integers or strings
+chunks        parses in threads, keeps the order, drops or reports bad rows
 text_file     the columns of a text file, by Arrow or line by line
-blocks        a text file in blocks of whole rows
-lines         rows one by one, with their line numbers
-parquet       ratings in Parquet
-frame         ratings in a DataFrame
-column_names  which column is which
-values        raw columns to typed ones; which rows are bad
-ids           raw ids to integers or strings
-chunks        parses in threads, in order; counts what was read
-side_tables   features of users and items
-pairs         pairs of ids to predict, from a CSV
+blocks        splits a text file into blocks of whole rows
+lines         splits text into rows with line numbers: slow but exact
 """
+
+from data_pipeline.parsing.chunks import ReadReport, good_rows, parse_in_threads
+from data_pipeline.parsing.column_names import ColumnNames
+
+__all__ = ["ColumnNames", "ReadReport", "good_rows", "parse_in_threads"]

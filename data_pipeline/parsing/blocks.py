@@ -1,4 +1,4 @@
-"""A text file, compressed or not, as blocks of whole rows."""
+"""Splits a text file, compressed or not, into blocks of whole rows."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pyarrow as pa
 from data_pipeline.errors import UserError
 from data_pipeline.parsing.lines import Dialect, Line, count_line_ends, end_of_last_row, split_lines
 
-# About 350,000 rows of user, item, rating and time. A row longer than the limit is a mistake, such as a quote
-# that is never closed, and must not fill the memory.
+# A block has about 350,000 rows of user, item, rating and time. A row longer than the limit is an error, such
+# as an unclosed quote, and must not fill the memory.
 BLOCK_BYTES = 8 << 20
 MAX_ROW_BYTES = 64 << 20
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -24,12 +24,12 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class TextBlock:
-    """Whole rows of a file, about `BLOCK_BYTES` of them.
+    """Whole rows of a file, about `BLOCK_BYTES` long.
 
     Attributes:
-        offset: where they begin in the file's text, a byte order mark not counted.
-        raw_bytes: how many bytes of the file, compressed as it is, were read for it.
-        is_last: the file ends with it, maybe within a quoted field.
+        offset: byte offset in the decompressed text, not counting a byte order mark.
+        raw_bytes: bytes of the (compressed) file that were read for this block.
+        is_last: the file ends with this block, possibly inside a quoted field.
     """
 
     content: bytes | bytearray
@@ -39,17 +39,17 @@ class TextBlock:
 
 
 def read_blocks(path: Path, dialect: Dialect, *, start: int = 0, block_bytes: int) -> Iterator[TextBlock]:
-    """The file's rows from an offset on; the last block may end with an open quote.
+    """Yields the rows of a file from byte offset `start`; the last block may end with an open quote.
 
     Raises:
-        UserError: while iterating: not decompressible, or a row longer than `MAX_ROW_BYTES`.
+        UserError: while iterating: decompression fails, or a row is longer than `MAX_ROW_BYTES`.
     """
     with _opened(path) as (text, raw):
         for skipped in range(0, start, BLOCK_BYTES):
             _read(text, min(BLOCK_BYTES, start - skipped), path)
         offset, counted, rest = start, 0, b""
         while True:
-            # Filled and cut in place: blocks are large, and copies of them cost as much as reading.
+            # Filled and truncated in place: copying a block costs as much as reading it.
             content = bytearray(len(rest) + max(block_bytes, len(rest)))
             content[: len(rest)] = rest
             num_read = _read_into(text, memoryview(content)[len(rest) :], path)
@@ -71,7 +71,7 @@ def read_blocks(path: Path, dialect: Dialect, *, start: int = 0, block_bytes: in
 
 
 def first_line(path: Path, dialect: Dialect) -> Line | None:
-    """The first row; None where there is none."""
+    """The first row, or None in a file without rows."""
     for block in read_blocks(path, dialect, block_bytes=1 << 16):
         line = next(split_lines(block.content, dialect), None)
         if line is not None:
@@ -82,7 +82,7 @@ def first_line(path: Path, dialect: Dialect) -> Line | None:
 
 
 def line_number(path: Path, offset: int) -> int:
-    """The number, from 1, of the line that begins at an offset; reads the file up to there again."""
+    """The number, from 1, of the line at a byte offset; reads the file again up to there."""
     number, last = 1, b""
     with _opened(path) as (text, _):
         while offset > 0:
@@ -97,7 +97,7 @@ def line_number(path: Path, offset: int) -> int:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    """(the text behind a byte order mark, the file itself)."""
+    """Opens (the decompressed text after a byte order mark, the raw file)."""
     with path.open("rb", buffering=0) as raw:
         head = raw.read(4)
         raw.seek(0)
@@ -114,7 +114,7 @@ def _decompressed(raw: IO[bytes], compression: str) -> IO[bytes]:
 
 
 class _Chained(io.RawIOBase):
-    """Bytes that were read already, and the rest."""
+    """Bytes that were already read, followed by the rest of a file."""
 
     def __init__(self, head: bytes, rest: IO[bytes]) -> None:
         self._head, self._rest = head, rest
@@ -131,7 +131,7 @@ def _read(text: IO[bytes], num_bytes: int, path: Path) -> bytes:
 
 
 def _read_into(text: IO[bytes], buffer: memoryview, path: Path) -> int:
-    """Fills the buffer, or less at the end of the text; returns how much."""
+    """Fills the buffer as far as the text goes; returns the number of bytes."""
     total = 0
     try:
         while total < len(buffer) and (num_read := text.readinto(buffer[total:])):  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Parts of a source, typed in threads, handed on in order: a bad row ends it, or is dropped and counted."""
+"""Parses a source in threads and yields its chunks in order; bad rows are errors, or dropped and counted."""
 
 from __future__ import annotations
 
@@ -13,47 +13,47 @@ import pyarrow as pa
 from data_pipeline.errors import UserError
 from data_pipeline.threads import in_order, num_cores
 
-# So many dropped rows are named in a report.
-NUM_NAMED = 5
+# The number of dropped rows that a report describes.
+NUM_DESCRIBED = 5
 _NUM_THREADS = min(num_cores(), 8)
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A piece of a source after typing.
+    """Part of a source, parsed to typed columns.
 
     Attributes:
-        batch: its good rows.
-        num_bad: how many were not.
-        raw_bytes: how much of the file was read for it.
-        name_bad: names so many of the bad rows, first ones first: file, line or row, rule and value.
+        batch: the good rows.
+        num_bad: the number of bad rows.
+        raw_bytes: bytes of the file that were read for this chunk.
+        describe_bad: describes the first n bad rows, one line each: file, line or row, rule and value.
     """
 
     batch: pa.RecordBatch
     num_bad: int = 0
     raw_bytes: int = 0
-    name_bad: Callable[[int], list[str]] = field(default=lambda _: [])
+    describe_bad: Callable[[int], list[str]] = field(default=lambda _: [])
 
 
 def good_rows(
-    parts: Iterable[Chunk], report: ReadReport, *, drop: bool, name: str
+    chunks: Iterable[Chunk], report: ReadReport, *, drop: bool, name: str
 ) -> Iterator[pa.RecordBatch]:
-    """The batches of the parts; fills the report.
+    """Yields the batches of the chunks and updates the report.
 
     Raises:
-        UserError: a bad row that is not to be dropped, or no good row at all.
+        UserError: a bad row if `drop` is false, or no good row at all.
     """
-    for part in parts:
-        report.bytes_read += part.raw_bytes
-        if part.num_bad and not drop:
-            raise UserError(part.name_bad(1)[0])
-        if part.num_bad:
-            report.dropped_rows += part.num_bad
-            if len(report.first_dropped) < NUM_NAMED:
-                report.first_dropped += part.name_bad(NUM_NAMED - len(report.first_dropped))
-        if len(part.batch):
-            report.rows += len(part.batch)
-            yield part.batch
+    for chunk in chunks:
+        report.bytes_read += chunk.raw_bytes
+        if chunk.num_bad and not drop:
+            raise UserError(chunk.describe_bad(1)[0])
+        if chunk.num_bad:
+            report.dropped_rows += chunk.num_bad
+            if len(report.first_dropped) < NUM_DESCRIBED:
+                report.first_dropped += chunk.describe_bad(NUM_DESCRIBED - len(report.first_dropped))
+        if len(chunk.batch):
+            report.rows += len(chunk.batch)
+            yield chunk.batch
     if not report.rows:
         dropped = (
             f", {report.dropped_rows:,} dropped, the first: {report.first_dropped[0]}"
@@ -63,30 +63,30 @@ def good_rows(
         raise UserError(f"{name}: a ratings file needs rows, got none{dropped}")
 
 
-def parsed(tasks: Iterable[Callable[[], Chunk]]) -> Iterator[Chunk]:
-    """Does the tasks in threads, a few ahead of what was asked for, so that memory stays bounded."""
+def parse_in_threads(tasks: Iterable[Callable[[], Chunk]]) -> Iterator[Chunk]:
+    """Runs parsing tasks in threads, only a few ahead of the consumer, so that memory stays bounded."""
     return in_order(tasks, _threads(os.getpid()), ahead=_NUM_THREADS + 2)
 
 
 @cache
-def _threads(_: int) -> ThreadPoolExecutor:
-    """The process's own; a fork has none.
+def _threads(_process_id: int) -> ThreadPoolExecutor:
+    """The thread pool of a process, keyed by process id, because threads do not survive a fork.
 
-    They live as long as the process: a generator that was left unfinished is closed by the garbage collector,
-    maybe within a thread's start or end, where waiting for threads to end would last for ever.
+    The pool lives as long as the process. The garbage collector may close an unfinished generator while a
+    thread starts or ends; shutting down a pool there would deadlock.
     """
     return ThreadPoolExecutor(_NUM_THREADS, "parse")
 
 
 @dataclass
 class ReadReport:
-    """What reading met so far; filled while batches are read.
+    """Counts of a read in progress; updated while batches are read.
 
     Attributes:
-        total_bytes, bytes_read: of the files, compressed as they are; 0 where there are none.
-        rows: handed out in batches.
-        dropped_rows: bad rows left out with `bad_rows=drop`.
-        first_dropped: a few of them, each as its error would read.
+        total_bytes, bytes_read: size of the (compressed) files and bytes read so far; 0 without files.
+        rows: good rows yielded so far.
+        dropped_rows: bad rows dropped because of `bad_rows=drop`.
+        first_dropped: error messages of the first few dropped rows.
     """
 
     total_bytes: int = 0

@@ -1,4 +1,4 @@
-"""Ratings in delimited text: CSV, TSV, ML-100K's tabs, the `::` of ML-1M and ML-10M."""
+"""Ratings from delimited text: CSV, TSV, ML-100K's tabs, the `::` of ML-1M and ML-10M."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from data_pipeline.errors import UserError
 from data_pipeline.parsing.blocks import TextBlock
 from data_pipeline.parsing.chunks import Chunk
 from data_pipeline.parsing.column_names import ColumnNames
-from data_pipeline.parsing.ids import ids
+from data_pipeline.parsing.ids import parse_ids
 from data_pipeline.parsing.lines import Dialect, Line
 from data_pipeline.parsing.text_file import ArrowText, TextFile, read_header
-from data_pipeline.parsing.values import row_fault, typed
+from data_pipeline.parsing.values import row_fault, typed_batch
 
 _TYPES = {
     "user_id": pa.int64(),
@@ -29,17 +29,17 @@ _TYPES = {
 }
 _IDS = ("user_id", "item_id")
 _INTEGERS = frozenset({*_IDS, "timestamp"})
-# Bytes that are looked at together, so that they stay in a core's cache.
+# Bytes scanned at once, so that temporary arrays stay in a core's cache.
 _CHECK_BYTES = 1 << 18
 
 
 @dataclass(frozen=True)
 class DelimitedRatings:
-    """One file of ratings, opened: its columns are known, no row is read.
+    """One opened file of ratings: its columns are known, its rows are not read yet.
 
     Attributes:
-        text_columns: columns of integers that were seen to hold something else. Whether they are read as text
-            does not change what is read, only how fast.
+        text_columns: integer columns in which other values were seen. They are parsed as text from then on,
+            which changes only the speed, not the result.
     """
 
     file: TextFile
@@ -54,31 +54,31 @@ class DelimitedRatings:
         return self.file.columns
 
     def tasks(self) -> Iterator[Callable[[], Chunk]]:
-        """What is to be done to read the file, part by part."""
+        """One parsing task per block of the file."""
         return (partial(self.parse, block) for block in self.file.blocks())
 
     def parse(self, block: TextBlock) -> Chunk:
-        """The good rows of a block: by Arrow where that is exact, else by our own reader of lines."""
+        """Parses a block, with Arrow where the result is exact, else with our own line reader."""
         text = self.file.for_arrow(block)
         if text is not None:
-            batch = self._direct(text)
+            batch = self._parse_numbers(text)
             if batch is not None:
                 return Chunk(batch, raw_bytes=block.raw_bytes)
-        columns = self.file.arrow_columns(text, self.file.as_text()) if text is not None else None
+        columns = self.file.arrow_columns(text, self.file.string_types()) if text is not None else None
         if columns is not None:
-            batch, faults = typed(columns)
+            batch, faults = typed_batch(columns)
             bad = [] if faults is None else np.flatnonzero(faults).tolist()
         else:
             columns, good, bad = self.file.line_columns(block)
-            batch, faults = typed(columns)
+            batch, faults = typed_batch(columns)
             if faults is not None:
                 bad = sorted(bad + [good[row] for row in np.flatnonzero(faults)])
         return Chunk(
-            batch, len(bad), block.raw_bytes, lambda n: self.file.name_rows(block, bad[:n], self._fault)
+            batch, len(bad), block.raw_bytes, lambda n: self.file.describe_rows(block, bad[:n], self._fault)
         )
 
-    def _direct(self, text: ArrowText) -> pa.RecordBatch | None:
-        """Numbers read as numbers; None where that may not be what is written."""
+    def _parse_numbers(self, text: ArrowText) -> pa.RecordBatch | None:
+        """Lets Arrow parse numbers directly; None where the result might differ from what is written."""
         as_text = frozenset(self.text_columns)
         integers = _INTEGERS & self.columns.keys()
         columns = self._arrow_columns(text, as_text=as_text)
@@ -89,12 +89,12 @@ class DelimitedRatings:
                 if "timestamp" in columns and not _are_integers(columns["timestamp"]):
                     strings.add("timestamp")
                 self.text_columns.update(strings or integers)
-        elif integers - as_text and not _writes_integers_plainly(text):
+        elif integers - as_text and not _integers_are_canonical(text):
             self.text_columns.update(integers)
             columns = self._arrow_columns(text, as_text=as_text | integers)
         if columns is None:
             return None
-        batch, faults = typed(columns)
+        batch, faults = typed_batch(columns)
         return batch if faults is None else None
 
     def _arrow_columns(self, text: ArrowText, *, as_text: frozenset[str]) -> dict[str, pa.Array] | None:
@@ -110,8 +110,8 @@ class DelimitedRatings:
 
 
 def ids_type(column: pa.Array | pa.ChunkedArray) -> pa.DataType:
-    """What ids of a column of strings are read as."""
-    return ids(column.combine_chunks())[0].type
+    """The type (int64 or string) of the ids that a string column holds."""
+    return parse_ids(column.combine_chunks())[0].type
 
 
 def _are_integers(column: pa.ChunkedArray) -> bool:
@@ -123,42 +123,42 @@ def _are_integers(column: pa.ChunkedArray) -> bool:
 
 
 def open_delimited(
-    path: Path, dialect: Dialect, choice: ColumnNames, *, names: Sequence[str] | None = None
+    path: Path, dialect: Dialect, column_names: ColumnNames, *, names: Sequence[str] | None = None
 ) -> DelimitedRatings:
-    """Finds the columns of a file of ratings.
+    """Opens a file of ratings and finds its columns.
 
     Args:
-        names: the columns of a file without a header line.
+        names: the columns, for a format without a header line.
 
     Raises:
-        UserError: the file is empty or a column is missing.
+        UserError: the file is empty, or a column is missing.
     """
     if names is not None:
         if not path.stat().st_size:
             raise UserError(f"{path}: a ratings file needs rows, got an empty file")
-        if choice.positional:
-            columns = choice.positions(len(names), source=str(path))
+        if column_names.positional:
+            columns = column_names.positions(len(names), source=str(path))
         else:
-            columns = choice.match(names, source=str(path))
+            columns = column_names.match(names, source=str(path))
         return DelimitedRatings(TextFile(path, dialect, columns, len(names)))
     header = read_header(path, dialect)
     source = f"{path}:{header.number}"
-    if choice.positional:
-        columns = choice.positions(len(header.names), source=source)
+    if column_names.positional:
+        columns = column_names.positions(len(header.names), source=source)
         return DelimitedRatings(TextFile(path, dialect, columns, len(header.names)))
-    columns = choice.match(header.names, source=source)
+    columns = column_names.match(header.names, source=source)
     return DelimitedRatings(TextFile(path, dialect, columns, len(header.names), header.end))
 
 
-def _writes_integers_plainly(text: ArrowText) -> bool:
-    """False where a field may be an integer that is not written as one: ' 7', +7, 07, 0x7 or -0.
+def _integers_are_canonical(text: ArrowText) -> bool:
+    """False if a field may be an integer in non-canonical form: ' 7', +7, 07, 0x7 or -0.
 
-    Arrow reads all of these as integers, but as ids they are other strings than '7'.
+    Arrow parses all of these as integers, but as ids they are strings different from '7'.
     """
     content = text.content
     if b" " in content or b"+" in content or (b"-" in content and b"-0" in content):
         return False
-    # Arrow also trims tabs, which a field of tab-separated text holds only in quotes.
+    # Arrow also trims tabs; in tab-separated text only a quoted field can contain one.
     if (b'"' if text.delimiter == "\t" else b"\t") in content:
         return False
     codes = np.frombuffer(content, np.uint8)

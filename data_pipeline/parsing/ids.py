@@ -1,4 +1,4 @@
-"""Columns of ids of whatever type to integers or strings."""
+"""Converts id columns of any type to int64 or string."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# A column's values and which of them break its rule (None: none does). Where one does, the value is any.
-Typed = tuple[pa.Array, np.ndarray | None]
+# The values of a column, and a mask of the invalid ones (None if all are valid), which have arbitrary values.
+TypedColumn = tuple[pa.Array, np.ndarray | None]
 
-# A byte -> its two characters.
+# Byte -> its two hexadecimal digits.
 _HEX = np.frombuffer(bytes(range(256)).hex().encode(), np.uint8).reshape(256, 2)
 _DIGITS = re.compile(r"0|-?[1-9][0-9]*")
 
 
-def ids(column: pa.Array) -> Typed:
-    """int64 where every id is written as an integer is ('7', not '07' or ' 7'), else strings.
+def parse_ids(column: pa.Array) -> TypedColumn:
+    """int64 if every id is an integer in canonical form ('7', not '07' or ' 7'), else strings.
 
-    Floating-point numbers, as DataFrames have ids where one is missing, must be whole and small enough to be
-    exact; they are the integers that they mean.
+    Floating-point ids, which pandas makes of integers in columns with missing values, must be whole and small
+    enough to be exact; they become integers.
 
-    >>> ids(pa.array(["7", "-8"]))[0].to_pylist(), ids(pa.array(["7", "08"]))[0].to_pylist()
+    >>> parse_ids(pa.array(["7", "-8"]))[0].to_pylist(), parse_ids(pa.array(["7", "08"]))[0].to_pylist()
     ([7, -8], ['7', '08'])
     """
     kind = column.type
@@ -51,7 +51,7 @@ def ids(column: pa.Array) -> Typed:
 
 
 def plain_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """One array without the types that only store differently."""
+    """One array without chunks, dictionaries, extension types, large strings and string views."""
     if isinstance(column, pa.ChunkedArray):
         chunks = column.chunks
         column = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
@@ -70,15 +70,15 @@ def nulls(column: pa.Array) -> np.ndarray | None:
     return column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
 
 
-def _whole_numbers(column: pa.Array) -> Typed:
+def _whole_numbers(column: pa.Array) -> TypedColumn:
     values = pc.fill_null(column, np.nan).to_numpy(zero_copy_only=False)
-    good = np.abs(values) < exact_limit(column.type)  # NaN is not
+    good = np.abs(values) < exact_limit(column.type)  # false for NaN
     good &= values == np.floor(values)
     return pa.array(np.where(good, values, 0).astype(np.int64)), None if good.all() else ~good
 
 
 def exact_limit(kind: pa.DataType) -> int:
-    """Whole numbers below this, and above minus this, are told apart by a floating-point type."""
+    """The bound below which a floating-point type represents all whole numbers exactly."""
     return 2 ** (np.finfo(kind.to_pandas_dtype()).nmant + 1)
 
 
@@ -95,7 +95,7 @@ def _as_text(column: pa.Array) -> pa.Array:
 
 
 def _uuids(column: pa.Array) -> pa.Array:
-    """16 bytes an id, as the usual 36 characters."""
+    """UUIDs from 16 bytes to the usual 36 characters."""
     num_ids = len(column)
     raw = np.frombuffer(column.buffers()[1], np.uint8, 16 * num_ids, 16 * column.offset)
     text = np.full((num_ids, 36), ord("-"), np.uint8)
@@ -106,7 +106,7 @@ def _uuids(column: pa.Array) -> pa.Array:
 
 
 def _first_bytes(text: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """(lengths, first bytes) of strings without nulls; what an empty string's first byte is, is undefined."""
+    """(lengths, first bytes) of strings without nulls; the first byte of an empty string is undefined."""
     _, offset_buffer, data = text.buffers()
     offsets = np.frombuffer(offset_buffer, np.int32, len(text) + 1, 4 * text.offset)
     content = np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(1, np.uint8)
@@ -114,7 +114,7 @@ def _first_bytes(text: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _blank(text: pa.Array) -> np.ndarray | None:
-    """Which strings are empty or white space, None where none is; looks closely only at what may be."""
+    """Mask of empty or blank strings, None if there is none; trims only if a first byte allows for one."""
     if not len(text):
         return None
     lengths, first = _first_bytes(text)
@@ -125,7 +125,7 @@ def _blank(text: pa.Array) -> np.ndarray | None:
 
 
 def _as_integers(text: pa.Array) -> pa.Array | None:
-    """int64, or None where a string is not exactly how an integer is written."""
+    """int64, or None if a string is not an integer in canonical form."""
     if not len(text):
         return pc.cast(text, pa.int64())
     lengths, first = _first_bytes(text)

@@ -1,4 +1,4 @@
-"""The rows of delimited text, one by one: slow, for a header, for bad rows, and for small files."""
+"""Splits delimited text into rows, one by one: slow but exact; for headers, bad rows and small files."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 
-# A line of an error message shows so many characters of a row.
+# Error messages show at most this many characters of a row.
 _SHOWN_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
 class Dialect:
-    r"""How rows are written. Lines end with \n, \r\n or \r; empty ones are no rows.
+    r"""The syntax of a text file. Lines end with \n, \r\n or \r; empty lines are ignored.
 
     Attributes:
-        delimiter: between fields, `,` or `::`.
-        quotes: whether a field may stand in double quotes, which then are doubled inside and may hold
-            delimiters and line ends.
+        delimiter: separates fields; one or more characters, such as `,` or `::`.
+        quotes: whether fields may be in double quotes. A quoted field may contain delimiters and line ends;
+            a quote inside is doubled.
         encoding: `utf-8` or `latin-1`.
     """
 
@@ -36,13 +36,13 @@ COLONS = Dialect("::", quotes=False)  # ratings.dat
 
 @dataclass(frozen=True)
 class Line:
-    """One row as it is written.
+    """One row of text, unparsed.
 
     Attributes:
-        number: its first line, from 1, in what it was read from.
-        start, end: where its bytes are; the end is behind the line end.
-        content: its bytes without the line end.
-        is_open: a quoted field that began here has no end.
+        number: the number of its first line, from 1, within the content it was split from.
+        start, end: byte offsets of the row, including its line end.
+        content: the bytes without the line end.
+        is_open: a quoted field that starts in this row is never closed.
     """
 
     number: int
@@ -55,38 +55,38 @@ class Line:
 
     @cached_property
     def fields(self) -> list[str]:
-        """Raises UnicodeDecodeError where they are not of the encoding."""
+        """The decoded fields; raises UnicodeDecodeError for bytes outside of the encoding."""
         return [field.decode(self.encoding) for field in self.raw_fields]
 
     @property
     def shown(self) -> str:
-        """The text as one line of an error message."""
+        """The row as an error message shows it, on one line."""
         text = self.content[: 4 * _SHOWN_CHARACTERS + 4].decode(self.encoding, errors="backslashreplace")
         return repr(text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…")
 
     @property
     def shown_bytes(self) -> str:
-        """The same for what is not of the encoding."""
+        """Like `shown`, for a row that cannot be decoded."""
         return repr(self.content[:_SHOWN_CHARACTERS])[1:]
 
 
 def split_lines(content: bytes | bytearray, dialect: Dialect) -> Iterator[Line]:
-    """The rows of whole lines, the last of which may lack its line end."""
+    """Splits content into rows; the last row may lack its line end."""
     content = bytes(content)
     return _quoted_lines(content, dialect) if dialect.quotes else _plain_lines(content, dialect)
 
 
 def end_of_last_row(content: bytes | bytearray, dialect: Dialect) -> int:
-    """Where the last row that surely ends in the content ends, behind its line end; 0 where none does."""
+    """The offset after the last certainly complete row, including its line end; 0 if there is none."""
     if dialect.quotes and b'"' in content:
         return _rows_pattern(dialect.delimiter).match(content).end()  # type: ignore[union-attr]
     end = content.rfind(b"\n") + 1
-    # What comes after a last \r may be the \n that belongs to it.
+    # A \r at the very end may be the first half of \r\n.
     return end or content.rfind(b"\r", 0, max(len(content) - 1, 0)) + 1
 
 
 def count_line_ends(content: bytes) -> int:
-    r"""Line ends of all three kinds; a \r at the very end counts."""
+    r"""Counts line ends (\n, \r\n, \r); a \r at the very end counts."""
     return content.count(b"\n") + content.count(b"\r") - content.count(b"\r\n")
 
 
@@ -128,8 +128,8 @@ def _quoted_lines(content: bytes, dialect: Dialect) -> Iterator[Line]:
         number += 1 + (count_line_ends(text) if b'"' in text else 0)
 
 
-# A field is in quotes if it begins with one, as Arrow's reader and Python's csv module have it: what follows
-# the closing quote belongs to it as it is.
+# As in Arrow's reader and Python's csv module, a field is quoted if it starts with a quote, and text after
+# the closing quote is appended to it unchanged.
 def _field(delimiter: str) -> tuple[bytes, bytes]:
     return rb'"([^"]*+(?:""[^"]*+)*+)"|(?!")', rb"[^" + re.escape(delimiter.encode()) + rb"\r\n]*+"
 
@@ -143,7 +143,7 @@ def _field_pattern(delimiter: str) -> re.Pattern[bytes]:
 
 @cache
 def _rows_pattern(delimiter: str) -> re.Pattern[bytes]:
-    """As many whole rows as there are; possessive, so that it never goes back."""
+    """Matches as many whole rows as possible; possessive quantifiers prevent backtracking."""
     quoted, plain = _field(delimiter)
     field = rb"(?:" + quoted.replace(b'"([', b'"(?:[', 1) + rb")" + plain
     separator = re.escape(delimiter.encode())

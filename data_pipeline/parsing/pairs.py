@@ -1,4 +1,4 @@
-"""Pairs of ids to predict, from a CSV."""
+"""Reads (user, item) pairs to predict from a CSV."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from data_pipeline.parsing.text_file import TextFile, read_header
 
 
 def read_pairs(path: Path) -> list[tuple[str, str]]:
-    """The (user_id, item_id) pairs of a CSV with a header, as written; other columns are passed over.
+    """The (user_id, item_id) pairs of a CSV with a header, as strings; other columns are ignored.
 
     Raises:
         UserError: no such file, a header without the two columns, or a row with another number of fields.
@@ -24,12 +24,12 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
     names = [name.strip().lower() for name in header.names]
     positions = {}
     for column in ("user_id", "item_id"):
-        found = [position for position, name in enumerate(names) if name in COLUMN_ALIASES[column]]
-        if len(found) != 1:
+        matches = [position for position, name in enumerate(names) if name in COLUMN_ALIASES[column]]
+        if len(matches) != 1:
             raise UserError(
                 f"--pairs: {path} needs one column user_id and one item_id, got {header.names[:10]}"
             )
-        positions[column] = found[0]
+        positions[column] = matches[0]
     file = TextFile(path, CSV, positions, len(names), header.end)
     pairs: list[tuple[str, str]] = []
     for block in file.blocks():
@@ -37,7 +37,7 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
         read = list(zip(text["user_id"].to_pylist(), text["item_id"].to_pylist(), strict=True))
         for row, (user_id, item_id) in enumerate(read):
             if not user_id.strip() or not item_id.strip():
-                raise UserError(file.name_rows(block, [row], _fault)[0])
+                raise UserError(file.describe_rows(block, [row], _fault)[0])
         pairs += read
     return pairs
 

@@ -1,4 +1,4 @@
-"""Ratings in Parquet."""
+"""Ratings from Parquet files."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ import pyarrow.parquet as pq
 from data_pipeline.errors import UserError
 from data_pipeline.parsing.chunks import Chunk
 from data_pipeline.parsing.column_names import ColumnNames
-from data_pipeline.parsing.values import row_fault, typed
+from data_pipeline.parsing.values import row_fault, typed_batch
 
 ROWS_PER_BATCH = 1 << 18
 
 
 @dataclass(frozen=True)
 class ParquetRatings:
-    """One file of ratings, opened: its columns are known, no row is read.
+    """One opened file of ratings: its columns are known, its rows are not read yet.
 
     Attributes:
-        columns: our column -> its position among the file's columns.
-        names: of all of the file's columns.
-        num_bytes: of the file.
+        columns: our column -> its position in the file.
+        names: the names of all columns of the file.
+        num_bytes: the size of the file.
     """
 
     path: Path
@@ -36,26 +36,26 @@ class ParquetRatings:
     num_bytes: int
 
     def tasks(self) -> Iterator[Callable[[], Chunk]]:
-        """What is to be done to read the file, part by part."""
+        """One parsing task per record batch of the file."""
         first = 0
-        wanted = [self.names[position] for position in self.columns.values()]
-        with _Readable(self.path), pq.ParquetFile(self.path, pre_buffer=False) as file:
-            for batch in file.iter_batches(ROWS_PER_BATCH, columns=wanted):
+        names = [self.names[position] for position in self.columns.values()]
+        with _DamageAsUserError(self.path), pq.ParquetFile(self.path, pre_buffer=False) as file:
+            for batch in file.iter_batches(ROWS_PER_BATCH, columns=names):
                 yield partial(self.parse, first, batch)
                 first += len(batch)
         if first != self.num_rows:
-            raise UserError(f"{self.path}: the file says {self.num_rows} rows, got {first}")
+            raise UserError(f"{self.path}: the file must have {self.num_rows} rows, got {first}")
 
     def parse(self, first: int, raw: pa.RecordBatch) -> Chunk:
-        """The good rows of raw columns.
+        """Converts a record batch to a chunk.
 
         Args:
-            first: the number of their first row.
+            first: the row number of its first row in the file.
         """
         raw_bytes = (
             self.num_bytes * (first + len(raw)) // self.num_rows - self.num_bytes * first // self.num_rows
         )
-        return typed_part(
+        return typed_chunk(
             {column: raw[self.names[position]] for column, position in self.columns.items()},
             source=str(self.path),
             first=first,
@@ -63,43 +63,45 @@ class ParquetRatings:
         )
 
 
-def typed_part(columns: dict[str, pa.Array], *, source: str, first: int, raw_bytes: int = 0) -> Chunk:
-    """Columns of any type as a part whose bad rows are named by source and number of the row, from 0.
+def typed_chunk(columns: dict[str, pa.Array], *, source: str, first: int, raw_bytes: int = 0) -> Chunk:
+    """Converts columns of any type to a chunk; bad rows are reported by source and row number, from 0.
 
     Raises:
-        UserError: a column has a type that ids, ratings or times do not have.
+        UserError: a column has a type that cannot hold ids, ratings or times.
     """
     try:
-        batch, bad = typed(columns)
+        batch, bad = typed_batch(columns)
     except TypeError as error:
         raise UserError(f"{source}: {error}") from None
     rows = [] if bad is None else np.flatnonzero(bad).tolist()
 
-    def name_bad(count: int) -> list[str]:
+    def describe_bad(count: int) -> list[str]:
         return [
             f"{source}: row {first + row}: "
             f"{row_fault({name: column.slice(row, 1) for name, column in columns.items()})}"
             for row in rows[:count]
         ]
 
-    return Chunk(batch, len(rows), raw_bytes, name_bad)
+    return Chunk(batch, len(rows), raw_bytes, describe_bad)
 
 
-def open_parquet(path: Path, choice: ColumnNames) -> ParquetRatings:
-    """Finds the columns of a Parquet file of ratings.
+def open_parquet(path: Path, column_names: ColumnNames) -> ParquetRatings:
+    """Opens a Parquet file of ratings and finds its columns.
 
     Raises:
         UserError: not a Parquet file, or a column is missing.
     """
     if not path.stat().st_size:
         raise UserError(f"{path}: a ratings file needs rows, got an empty file")
-    with _Readable(path), pq.ParquetFile(path) as file:
+    with _DamageAsUserError(path), pq.ParquetFile(path) as file:
         names, num_rows = tuple(file.schema_arrow.names), file.metadata.num_rows
-    return ParquetRatings(path, choice.match(names, source=str(path)), names, num_rows, path.stat().st_size)
+    return ParquetRatings(
+        path, column_names.match(names, source=str(path)), names, num_rows, path.stat().st_size
+    )
 
 
-class _Readable:
-    """Turns what Arrow says of a damaged file into one line."""
+class _DamageAsUserError:
+    """Converts Arrow's exceptions for a damaged file to a one-line UserError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -114,10 +116,10 @@ class _Readable:
 
 
 def read_parquet_table(path: Path) -> pa.Table:
-    """All of a file.
+    """Reads a whole file.
 
     Raises:
         UserError: not a Parquet file.
     """
-    with _Readable(path):
+    with _DamageAsUserError(path):
         return pq.read_table(path, partitioning=None)

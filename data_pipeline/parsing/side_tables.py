@@ -1,4 +1,4 @@
-"""Side features of users and items: one row an id."""
+"""Reads tables of side features of users or items, one row per id."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from data_pipeline.errors import UserError, shown
 from data_pipeline.parsing.column_names import COLUMN_ALIASES, ColumnNames
-from data_pipeline.parsing.ids import ids, plain_array
+from data_pipeline.parsing.ids import parse_ids, plain_array
 from data_pipeline.parsing.lines import Dialect, Line
 from data_pipeline.parsing.parquet import read_parquet_table
 from data_pipeline.parsing.text_file import TextFile, read_header
@@ -25,12 +25,12 @@ class SideFile:
     """A file of side features and how to read it.
 
     Attributes:
-        key: `user_id` or `item_id`. The column may be called as in ratings, as `data.columns` says, or `id`.
+        key: `user_id` or `item_id`. The file may name it as ratings do, as `data.columns` does, or `id`.
         dialect: None for Parquet.
         names: the columns of a file without a header line.
-        kinds: of columns that are not to be guessed: `text`, `category`, `list` or `integer`.
-        left_out: columns that are not kept.
-        finish: what is done with the table as it is read.
+        kinds: (column, kind) for columns whose kind is not inferred: `text`, `category`, `list` or `integer`.
+        left_out: columns that are dropped.
+        finish: transforms the table after reading.
     """
 
     path: Path
@@ -42,29 +42,29 @@ class SideFile:
     finish: Callable[[pa.Table], pa.Table] | None = None
 
 
-def read_side_file(side: SideFile, choice: ColumnNames) -> pa.Table:
-    """The table: the ids in column `key` (int64 or string), then the features.
+def read_side_file(side: SideFile, column_names: ColumnNames) -> pa.Table:
+    """Reads a table: ids in column `key` (int64 or string), then the features.
 
-    Numeric columns become int64 or float64 (null where a field is empty), columns with an `a|b` in them lists
-    of strings, all others strings (null where empty); `title` stays as it is written.
+    Numeric columns become int64 or float64, columns with values such as `a|b` become lists of strings, all
+    others become strings; empty fields become null. `title` is kept as written.
 
     Raises:
-        UserError: a row of another width, an id that is missing or comes twice, no such column.
+        UserError: a wrong number of fields, a missing or repeated id, or a missing column.
     """
     if side.dialect is None:
-        raw, name_row = _parquet_columns(side)
+        raw, describe_row = _parquet_columns(side)
     else:
-        raw, name_row = _text_columns(side)
-    key = _key_column(list(raw), side, choice)
+        raw, describe_row = _text_columns(side)
+    key = _key_column(list(raw), side, column_names)
     try:
         raw_ids = _one_array(raw.pop(key))
-        id_values, bad = ids(raw_ids)
+        id_values, bad = parse_ids(raw_ids)
     except TypeError as error:
         raise UserError(f"{side.path}: {side.key} cannot be of the type {error}") from None
     if bad is not None:
         row = int(np.flatnonzero(bad)[0])
-        raise UserError(f"{name_row(row)}: {row_fault({side.key: raw_ids.slice(row, 1)})}")
-    _refuse_twice(id_values, side, name_row)
+        raise UserError(f"{describe_row(row)}: {row_fault({side.key: raw_ids.slice(row, 1)})}")
+    _require_unique_ids(id_values, side, describe_row)
     kinds = dict(side.kinds)
     columns = {side.key: id_values}
     for name, column in raw.items():
@@ -96,15 +96,15 @@ def _text_columns(side: SideFile) -> tuple[dict[str, pa.ChunkedArray], Callable[
         raise UserError(f"{side.path}: a table of side features needs rows, got none")
     columns = {name: pa.chunked_array([c for b in blocks for c in _chunks(b[name])]) for name in names}
 
-    def name_row(row: int) -> str:
+    def describe_row(row: int) -> str:
         for block in file.blocks():
             num_rows = len(next(iter(file.text_columns(block).values())))
             if row < num_rows:
-                return file.name_rows(block, [row], _nothing)[0].removesuffix(": ")
+                return file.describe_rows(block, [row], _no_text)[0].removesuffix(": ")
             row -= num_rows
         return str(side.path)
 
-    return columns, name_row
+    return columns, describe_row
 
 
 def _parquet_columns(side: SideFile) -> tuple[dict[str, pa.ChunkedArray], Callable[[int], str]]:
@@ -119,19 +119,25 @@ def _parquet_columns(side: SideFile) -> tuple[dict[str, pa.ChunkedArray], Callab
     return columns, lambda row: f"{side.path}: row {row}"
 
 
-def _key_column(names: Sequence[str], side: SideFile, choice: ColumnNames) -> str:
-    chosen = [] if choice.positional else [choice.names[side.key]] if side.key in choice.names else []
-    wanted = [*chosen, *COLUMN_ALIASES[side.key], "id"]
-    plain = [name.strip().lower() for name in names]
-    for name in wanted:
-        if plain.count(name.lower()) == 1:
-            return names[plain.index(name.lower())]
+def _key_column(names: Sequence[str], side: SideFile, column_names: ColumnNames) -> str:
+    configured = (
+        []
+        if column_names.positional
+        else [column_names.names[side.key]]
+        if side.key in column_names.names
+        else []
+    )
+    candidates = [*configured, *COLUMN_ALIASES[side.key], "id"]
+    normalized = [name.strip().lower() for name in names]
+    for name in candidates:
+        if normalized.count(name.lower()) == 1:
+            return names[normalized.index(name.lower())]
     raise UserError(
-        f"{side.path}: the table needs a column named {' or '.join(wanted)}, got {shown(list(names))}"
+        f"{side.path}: the table needs a column named {' or '.join(candidates)}, got {shown(list(names))}"
     )
 
 
-def _refuse_twice(id_values: pa.Array, side: SideFile, name_row: Callable[[int], str]) -> None:
+def _require_unique_ids(id_values: pa.Array, side: SideFile, describe_row: Callable[[int], str]) -> None:
     encoded = pc.dictionary_encode(id_values)
     if len(encoded.dictionary) == len(id_values):
         return
@@ -139,11 +145,13 @@ def _refuse_twice(id_values: pa.Array, side: SideFile, name_row: Callable[[int],
     is_first = np.zeros(len(codes), bool)
     is_first[np.unique(codes, return_index=True)[1]] = True
     row = int(np.flatnonzero(~is_first)[0])
-    raise UserError(f"{name_row(row)}: {side.key} must come once, got {shown(id_values[row].as_py())} again")
+    raise UserError(
+        f"{describe_row(row)}: {side.key} must be unique, got {shown(id_values[row].as_py())} again"
+    )
 
 
 def _feature(column: pa.Array, kind: str, source: str) -> pa.Array:
-    """One column in the type of its kind, which is guessed where it is not told."""
+    """Converts one column to the type of its kind; infers the kind if it is empty."""
     if pa.types.is_string(column.type):
         return _text_feature(column, kind, source)
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
@@ -167,12 +175,12 @@ def _text_feature(column: pa.Array, kind: str, source: str) -> pa.Array:
     if kind == "text":
         return column
     if not kind:
-        kind = _guessed_kind(filled)
+        kind = _infer_kind(filled)
     if kind == "category":
         return filled
     if kind == "list":
         return _split(filled)
-    integers, faults = ids(pc.fill_null(filled, "0"))
+    integers, faults = parse_ids(pc.fill_null(filled, "0"))
     if pa.types.is_integer(integers.type) and faults is None:
         return pc.if_else(filled.is_null(), None, integers)
     if kind == "integer":
@@ -181,19 +189,19 @@ def _text_feature(column: pa.Array, kind: str, source: str) -> pa.Array:
     return pa.array(numbers(filled), from_pandas=True)
 
 
-def _guessed_kind(filled: pa.Array) -> str:
+def _infer_kind(filled: pa.Array) -> str:
     if pc.any(pc.match_substring(filled, "|")).as_py():
         return "list"
     finite = np.isfinite(numbers(filled))
     is_null = filled.is_null().to_numpy(zero_copy_only=False)
     if is_null.all() or not np.all(finite | is_null):
         return "category"
-    # 07030 is a code, not the number 7030.
+    # 07030 is a code such as a zip code, not the number 7030.
     return "category" if pc.any(pc.match_substring_regex(filled, r"^[+-]?0[0-9]")).as_py() else "number"
 
 
 def _split(filled: pa.Array) -> pa.Array:
-    """`a|b` to [a, b]; no value, or MovieLens's word for it, to []."""
+    """Splits `a|b` into [a, b]; null and MovieLens's "(no genres listed)" become []."""
     filled = pc.if_else(pc.equal(filled, "(no genres listed)"), None, filled)
     lists = pc.split_pattern(pc.fill_null(filled, ""), "|")
     return pa.array(
@@ -209,5 +217,5 @@ def _chunks(column: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
     return column.chunks if isinstance(column, pa.ChunkedArray) else [column]
 
 
-def _nothing(_: Line) -> str:
+def _no_text(_: Line) -> str:
     return ""

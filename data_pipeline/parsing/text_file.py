@@ -1,4 +1,4 @@
-"""Columns of a delimited text file: by Arrow's reader, or line by line where that refuses."""
+"""Columns of a delimited text file, parsed by Arrow or, where Arrow refuses, line by line."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from data_pipeline.parsing.lines import Dialect, Line, end_of_last_row, split_li
 
 @dataclass(frozen=True)
 class Header:
-    """A file's first row.
+    """The first row of a file.
 
     Attributes:
-        number: its line, from 1.
-        end: where the next row begins.
+        number: its line number, from 1.
+        end: byte offset of the next row.
     """
 
     names: list[str]
@@ -32,7 +32,7 @@ class Header:
 
 @dataclass(frozen=True)
 class ArrowText:
-    """A block as Arrow's reader takes it: UTF-8, one byte between fields."""
+    """A block in the form that Arrow's CSV reader needs: UTF-8, a one-byte delimiter."""
 
     content: bytes | bytearray
     delimiter: str
@@ -40,12 +40,12 @@ class ArrowText:
 
 @dataclass(frozen=True)
 class TextFile:
-    """A file whose columns are known and of which no row is read.
+    """An opened text file: its columns are known, its rows are not read yet.
 
     Attributes:
-        columns: name -> position of the columns that are wanted.
-        num_columns: of every row.
-        start: where the rows begin.
+        columns: name -> position, for the columns to read.
+        num_columns: the number of fields that every row must have.
+        start: byte offset of the first row.
     """
 
     path: Path
@@ -58,9 +58,9 @@ class TextFile:
         return blocks.read_blocks(self.path, self.dialect, start=self.start, block_bytes=blocks.BLOCK_BYTES)
 
     def for_arrow(self, block: TextBlock) -> ArrowText | None:
-        """The block, or None where Arrow would not see the rows that are there."""
+        """Converts a block for Arrow; None if Arrow would split it into other rows."""
         content, delimiter = block.content, self.dialect.delimiter
-        # Arrow takes a byte order mark off every block; ours of the file is off already.
+        # Arrow strips a byte order mark from every block; only the one of the file, already stripped, is one.
         if not content or b"\0" in content or content.startswith(BYTE_ORDER_MARK):
             return None
         if self._has_open_quote(block):
@@ -68,17 +68,17 @@ class TextFile:
         if self.dialect.encoding != "utf-8":
             content = content.decode(self.dialect.encoding).encode()
         if len(delimiter) > 1:
-            # Tabs that are there already would be taken for delimiters.
+            # Tabs in the text would be mistaken for delimiters.
             if b"\t" in content:
                 return None
             content, delimiter = content.replace(delimiter.encode(), b"\t"), "\t"
         return ArrowText(content, delimiter)
 
     def arrow_columns(self, text: ArrowText, types: Mapping[str, pa.DataType]) -> dict[str, pa.Array] | None:
-        """The columns as these types; None where a field is of another one or a row has another width."""
+        """Parses the columns to the given types; None if a field or the number of fields does not fit."""
         names = [f"column_{position}" for position in range(self.num_columns)]
         for column, position in self.columns.items():
-            names[position] = f"wanted_{column}"
+            names[position] = f"selected_{column}"
         try:
             table = pa_csv.read_csv(
                 pa.BufferReader(text.content),
@@ -91,25 +91,27 @@ class TextFile:
                     newlines_in_values=True,
                 ),
                 convert_options=pa_csv.ConvertOptions(
-                    column_types={f"wanted_{column}": types[column] for column in self.columns},
-                    include_columns=[f"wanted_{column}" for column in self.columns],
+                    column_types={f"selected_{column}": types[column] for column in self.columns},
+                    include_columns=[f"selected_{column}" for column in self.columns],
                     null_values=[],
                     strings_can_be_null=False,
                 ),
             )
         except pa.ArrowInvalid:
             return None
-        return {column: table[f"wanted_{column}"] for column in self.columns}
+        return {column: table[f"selected_{column}"] for column in self.columns}
 
-    def as_text(self) -> dict[str, pa.DataType]:
-        """Types for `arrow_columns`: all columns as they are written."""
+    def string_types(self) -> dict[str, pa.DataType]:
+        """Types for `arrow_columns` that read all columns as strings."""
         return dict.fromkeys(self.columns, pa.string())
 
     def line_columns(self, block: TextBlock) -> tuple[dict[str, pa.Array], list[int], list[int]]:
-        """(columns of the rows that have the right form, which these are, which have not), counted from 0.
+        """Parses line by line: (columns of the well-formed rows, their row numbers, malformed rows' numbers).
+
+        Row numbers count from 0 within the block.
 
         Raises:
-            UserError: an open quote; what follows it cannot be told apart as rows.
+            UserError: an unclosed quote, since the rows after it cannot be separated.
         """
         rows, good, bad = [], [], []
         for ordinal, line in enumerate(split_lines(block.content, self.dialect)):
@@ -126,21 +128,21 @@ class TextFile:
         return columns, good, bad
 
     def text_columns(self, block: TextBlock) -> dict[str, pa.Array]:
-        """The columns as they are written.
+        """The columns as strings, as written.
 
         Raises:
-            UserError: names the first row that has not the right form.
+            UserError: describes the first malformed row.
         """
         text = self.for_arrow(block)
-        columns = self.arrow_columns(text, self.as_text()) if text is not None else None
+        columns = self.arrow_columns(text, self.string_types()) if text is not None else None
         if columns is None:
             columns, _, bad = self.line_columns(block)
             if bad:
-                raise UserError(self.name_rows(block, bad[:1], lambda line: str(self.row(line)))[0])
+                raise UserError(self.describe_rows(block, bad[:1], lambda line: str(self.row(line)))[0])
         return columns
 
     def row(self, line: Line) -> list[str] | str:
-        """The wanted fields, or the fault of a row that has not the right form."""
+        """The selected fields, or an error text for a malformed row."""
         if b"\0" in line.content:
             return "a ratings file is text, got a NUL byte"
         try:
@@ -152,14 +154,16 @@ class TextFile:
             return f"a ratings file is UTF-8 text, got {line.shown_bytes}"
         return f"a row has {self.num_columns} columns, got {len(line.raw_fields)}: {line.shown}"
 
-    def name_rows(self, block: TextBlock, ordinals: Sequence[int], fault: Callable[[Line], str]) -> list[str]:
-        """`file:line: fault` of some rows of a block, counted from 0."""
-        first, wanted = line_number(self.path, block.offset), set(ordinals)
-        lines = islice(split_lines(block.content, self.dialect), max(wanted) + 1)
+    def describe_rows(
+        self, block: TextBlock, ordinals: Sequence[int], fault: Callable[[Line], str]
+    ) -> list[str]:
+        """`file:line: fault` for some rows of a block; row numbers count from 0."""
+        first, selected = line_number(self.path, block.offset), set(ordinals)
+        lines = islice(split_lines(block.content, self.dialect), max(selected) + 1)
         return [
             f"{self.path}:{first + line.number - 1}: {fault(line)}"
             for ordinal, line in enumerate(lines)
-            if ordinal in wanted
+            if ordinal in selected
         ]
 
     def _has_open_quote(self, block: TextBlock) -> bool:
@@ -169,10 +173,10 @@ class TextFile:
 
 
 def read_header(path: Path, dialect: Dialect) -> Header:
-    """The names in the first row.
+    """Reads the header: the names in the first row.
 
     Raises:
-        UserError: there is none, or it is no text.
+        UserError: there is no row, or it is not text.
     """
     if not path.stat().st_size:
         raise UserError(f"{path}: a ratings file needs rows, got an empty file")

@@ -1,4 +1,4 @@
-"""Columns as a source has them to columns of ratings, and which rows break which rule."""
+"""Converts raw columns of ratings to typed ones and finds the rows that break a rule."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_pipeline.errors import shown
-from data_pipeline.parsing.ids import Typed, exact_limit, ids, nulls, plain_array
+from data_pipeline.parsing.ids import TypedColumn, exact_limit, nulls, parse_ids, plain_array
 
 _RULES = {
     "user_id": "must not be empty",
@@ -21,12 +21,12 @@ _RULES = {
     "timestamp": "must be a finite number of seconds, or a date or time as 2024-05-01T10:00:00Z",
     "weight": "must be a finite number of at least 0",
 }
-# Training computes with 32 bits, where 1e39 is infinite.
+# Training computes in float32, where 1e39 is infinite.
 _FLOAT_LIMIT = float(np.finfo(np.float32).max)
 _LEAST_FLOAT = float(np.nextafter(0, 1))
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _INTEGER = re.compile(r"-?[0-9]+")
-# ISO 8601 as far as it cannot be taken for something else; without a zone it is UTC.
+# The unambiguous part of ISO 8601; times without a zone are UTC.
 _ISO_TIME = (
     r"[12][0-9]{3}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"
     r"(?:Z|[+-](?:[01][0-9]|2[0-3]):?[0-5][0-9])?)?"
@@ -35,14 +35,13 @@ _A_TIME = re.compile(_ISO_TIME)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def typed(columns: Mapping[str, pa.Array]) -> tuple[pa.RecordBatch, np.ndarray | None]:
-    """Columns of text or of any type that means the same, as a batch of ratings; and a mask of bad rows.
+def typed_batch(columns: Mapping[str, pa.Array]) -> tuple[pa.RecordBatch, np.ndarray | None]:
+    """Converts raw columns, strings or other types, to (batch of good rows, mask of bad rows).
 
-    Without a rating column every row is a rating of 1. Where the mask is not None the batch has only the good
-    rows.
+    The mask is None if all rows are good. Without a rating column every row is a rating of 1.
 
     Raises:
-        TypeError: a column has a type that cannot mean this.
+        TypeError: a column has a type that cannot hold its values.
     """
     arrays, bad = {}, None
     for name, column in columns.items():
@@ -59,13 +58,13 @@ def typed(columns: Mapping[str, pa.Array]) -> tuple[pa.RecordBatch, np.ndarray |
         good = pa.array(~bad)
         arrays = {name: array.filter(good) for name, array in arrays.items()}
         for name in ("user_id", "item_id"):
-            # That all ids are integers may be true of the good rows alone.
-            arrays[name], _ = ids(arrays[name])
+            # Without the bad rows, all ids may be integers.
+            arrays[name], _ = parse_ids(arrays[name])
     return pa.RecordBatch.from_pydict(arrays), bad
 
 
 def row_fault(columns: Mapping[str, pa.Array]) -> str | None:
-    """The rule that one row, in columns of length 1, breaks, and the value; None where it breaks none."""
+    """Rule and value for a bad row, given as columns of length 1; None for a good row."""
     for name, column in columns.items():
         plain = plain_array(column)
         if _CONVERTERS[name](plain)[1] is not None:
@@ -80,7 +79,7 @@ def row_fault(columns: Mapping[str, pa.Array]) -> str | None:
 
 
 def numbers(column: pa.Array) -> np.ndarray:
-    """float64 values, NaN where there is none."""
+    """float64 values; NaN where there is no number."""
     if pa.types.is_string(column.type):
         text = pc.utf8_trim_whitespace(column)
         try:
@@ -94,15 +93,15 @@ def numbers(column: pa.Array) -> np.ndarray:
     return values
 
 
-def _ratings(column: pa.Array) -> Typed:
+def _ratings(column: pa.Array) -> TypedColumn:
     return _floats(numbers(column), above=-_FLOAT_LIMIT)
 
 
-def _weights(column: pa.Array) -> Typed:
+def _weights(column: pa.Array) -> TypedColumn:
     return _floats(numbers(column), above=-_LEAST_FLOAT)
 
 
-def _seconds(column: pa.Array) -> Typed:
+def _seconds(column: pa.Array) -> TypedColumn:
     kind = column.type
     if pa.types.is_date(kind):
         column = pc.cast(column, pa.timestamp("s"), safe=False)
@@ -126,7 +125,7 @@ def _seconds(column: pa.Array) -> Typed:
         values = numbers(text)
         if np.all(np.abs(values) < 2.0**63):
             try:
-                return pc.cast(text, pa.int64()), None  # exact, which floats are not past 2^53
+                return pc.cast(text, pa.int64()), None  # exact, unlike floats beyond 2^53
             except pa.ArrowInvalid:
                 pass
         exact = [_whole_seconds(each, value) for each, value in zip(text.to_pylist(), values, strict=True)]
@@ -135,9 +134,9 @@ def _seconds(column: pa.Array) -> Typed:
     return _integers([math.floor(value) if abs(value) < 2.0**63 else None for value in values.tolist()])
 
 
-_CONVERTERS: dict[str, Callable[[pa.Array], Typed]] = {
-    "user_id": ids,
-    "item_id": ids,
+_CONVERTERS: dict[str, Callable[[pa.Array], TypedColumn]] = {
+    "user_id": parse_ids,
+    "item_id": parse_ids,
     "rating": _ratings,
     "timestamp": _seconds,
     "weight": _weights,
@@ -162,7 +161,7 @@ def _whole_seconds(text: str | None, value: float) -> int | None:
 
 
 def _iso_seconds(text: pa.Array) -> pa.Array | None:
-    """Whole seconds of times, rounded down; None where not all of them are times of one kind."""
+    """ISO times to whole seconds, rounded down; None unless all are times, all with or all without a zone."""
     if not len(text) or not _A_TIME.fullmatch(text[0].as_py() or ""):
         return None
     if not pc.all(pc.match_substring_regex(text, f"^(?:{_ISO_TIME})$"), skip_nulls=False).as_py():
@@ -176,13 +175,13 @@ def _iso_seconds(text: pa.Array) -> pa.Array | None:
     return None
 
 
-def _integers(values: list[int | None]) -> Typed:
+def _integers(values: list[int | None]) -> TypedColumn:
     bad = np.array([value is None for value in values], bool)
     return pa.array([value or 0 for value in values], pa.int64()), bad if bad.any() else None
 
 
-def _floats(values: np.ndarray, *, above: float) -> Typed:
-    # NaN is in no range, and is the least and the greatest of what it is among.
+def _floats(values: np.ndarray, *, above: float) -> TypedColumn:
+    # Comparisons with NaN are false, and min and max of an array with NaN are NaN.
     if not len(values) or (above < values.min() and values.max() < _FLOAT_LIMIT):
         return pa.array(values.astype(np.float32)), None
     good = (above < values) & (values < _FLOAT_LIMIT)

@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from data_pipeline.config import GIVEN, SPLIT_NAMES, DataConfig
 from data_pipeline.errors import UserError
-from data_pipeline.parsing.chunks import ReadReport, good_rows, parsed
+from data_pipeline.parsing.chunks import ReadReport, good_rows, parse_in_threads
 from data_pipeline.parsing.column_names import ColumnNames
-from data_pipeline.parsing.frame import frame_columns, frame_parts
+from data_pipeline.parsing.frame import frame_chunks, frame_columns
 from data_pipeline.parsing.side_tables import read_side_file
 from data_pipeline.sources.download import download_ml_100k
 from data_pipeline.sources.fingerprint import fingerprint_of_batches, fingerprint_of_files
@@ -108,8 +108,8 @@ def _batches_of_files(
 
     def batches(report: ReadReport) -> Iterator[pa.RecordBatch]:
         report.total_bytes += sum(path.stat().st_size for path in paths)
-        parts = parsed(task for file in files for task in file.tasks())
-        return good_rows(parts, report, drop=config.bad_rows == "drop", name=name)
+        chunks = parse_in_threads(task for file in files for task in file.tasks())
+        return good_rows(chunks, report, drop=config.bad_rows == "drop", name=name)
 
     return batches
 
@@ -121,8 +121,8 @@ def _of_frame(frame: pd.DataFrame, config: DataConfig, choice: ColumnNames) -> R
     tables = {side.key: read_side_file(side, choice) for side in given_side_files(config)}
 
     def batches(report: ReadReport) -> Iterator[pa.RecordBatch]:
-        parts = frame_parts(frame, choice, name=name)
-        return good_rows(parts, report, drop=config.bad_rows == "drop", name=name)
+        chunks = frame_chunks(frame, choice, name=name)
+        return good_rows(chunks, report, drop=config.bad_rows == "drop", name=name)
 
     return RatingsSource(
         name=name,

@@ -1,4 +1,4 @@
-"""Delimited text: read as pandas and the csv module read it, errors that name the first bad row."""
+"""Delimited text is read as pandas and the csv module read it; errors name the first bad row."""
 
 import csv
 import re
@@ -91,13 +91,13 @@ def test_the_suffix_decides_the_format_in_any_case(tmp_path):
     assert read(tmp_path, content, "a.TSV").to_pydict() == {"user_id": [1], "item_id": [2], "rating": [3.0]}
 
 
-# Anything that a file can hold as an id: no NUL, no surrogates, not blank.
+# All possible ids: no NUL, no surrogates, not blank.
 raw_ids = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8).filter(str.strip)
 numbers = st.floats(-1e30, 1e30) | st.integers(-5, 5).map(float)
 
 
 @given(rows=st.lists(st.tuples(raw_ids, raw_ids, numbers), min_size=1, max_size=20))
-def test_whatever_the_csv_module_writes_is_read_back(tmp_path_factory, rows):
+def test_any_output_of_the_csv_module_is_read_back(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("csv") / "ratings.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, quoting=csv.QUOTE_ALL)
@@ -131,7 +131,7 @@ def test_quoted_line_ends_are_read_at_any_size(tmp_path):
         (["0x10", "16"], ["0x10", "16"]),
     ],
 )
-def test_ids_are_integers_only_if_all_are_written_as_such(tmp_path, written, read_as):
+def test_ids_are_integers_only_if_all_are_in_canonical_form(tmp_path, written, read_as):
     content = "user_id,item_id,rating\n" + "".join(f"{each},1,3\n" for each in written)
     assert read(tmp_path, content)["user_id"].to_pylist() == read_as
 
@@ -182,7 +182,7 @@ def test_whole_timestamps_stay_exact_past_float_precision(tmp_path):
             WEIGHTED + "1,2,3,1e39\n",
             "ratings.csv:2: weight must be a finite number of at least 0, got '1e39': '1,2,3,1e39'",
         ),
-        # A quoted field that holds a line end counts its lines; the row is named by its first.
+        # Line ends inside quoted fields count as lines; a row is reported by its first line.
         (
             HEADER + '"a\nb",2,3,4\n\n"c\nd",2,x,4\n',
             "ratings.csv:5: rating must be a finite number, got 'x': '\"c\\nd\",2,x,4'",
@@ -223,12 +223,12 @@ def test_the_error_names_file_line_rule_and_text(tmp_path, content, expected):
         (b"1\t2\t3\t4\n\xff\t2\t3\t4\n", "u.data:2: a ratings file is UTF-8 text, got '\\xff\\t2\\t3\\t4'"),
     ],
 )
-def test_the_error_of_a_tab_separated_file_names_the_same(tmp_path, content, expected):
+def test_the_error_of_a_tab_separated_file_names_file_line_rule_and_text(tmp_path, content, expected):
     assert refusal(tmp_path, content, "u.data") == expected
 
 
 @pytest.mark.parametrize("bad", [b"1,2,x,4\n", b"1,2\n", b"\xe9,2,3,4\n", b"\0,2,3,4\n"])
-def test_a_late_bad_row_is_named_by_its_line_number(tmp_path, bad):
+def test_a_bad_row_in_a_late_block_is_reported_by_its_line_number(tmp_path, bad):
     content = HEADER.encode() + b"1,2,3,4\n" * 200_000 + bad + b"1,2,3,4\n" * 10
     assert refusal(tmp_path, content).startswith("ratings.csv:200002: ")
 
@@ -259,7 +259,7 @@ fields = st.sampled_from(
 
 
 @given(st.lists(st.tuples(fields, fields, fields, fields), min_size=1, max_size=6))
-def test_the_first_bad_row_is_the_one_that_a_row_wise_check_finds(tmp_path_factory, rows):
+def test_the_first_bad_row_agrees_with_a_row_by_row_check(tmp_path_factory, rows):
     def is_good(user, item, rating, timestamp):
         numbers_in_range = all(
             A_NUMBER.fullmatch(n.strip()) and abs(float(n)) < 1e38 for n in (rating, timestamp)
@@ -285,7 +285,7 @@ def test_random_bytes_are_refused_in_one_line(tmp_path, name, without_nul, seed)
     assert re.match(rf"{name}:[0-9]+: a ratings file is (UTF-8 )?text, got ", message)
 
 
-def test_a_file_has_another_fingerprint_with_any_byte_changed(tmp_path):
+def test_changing_any_byte_changes_the_fingerprint(tmp_path):
     def fingerprint(content):
         return open_source(write(tmp_path, content), DataConfig()).fingerprint
 
@@ -307,12 +307,12 @@ def test_a_file_has_another_fingerprint_with_any_byte_changed(tmp_path):
     ],
 )
 @pytest.mark.parametrize("others", ["", "1,3,3,5\n", "1,3,3,2024-05-02\n"])
-def test_dates_and_times_are_seconds_of_utc(tmp_path, text, seconds, others):
+def test_dates_and_times_become_utc_seconds(tmp_path, text, seconds, others):
     table = read(tmp_path, f"{HEADER}1,2,3,{text}\n{others}")
     assert table["timestamp"].to_pylist()[0] == seconds
 
 
-def test_many_times_are_those_that_pandas_reads(tmp_path):
+def test_times_are_parsed_as_pandas_parses_them(tmp_path):
     draw = np.random.default_rng(1)
     seconds = draw.integers(-(9 * 10**9), 9 * 10**9, 5000)
     times = pd.Series(pd.to_datetime(seconds, unit="s"))

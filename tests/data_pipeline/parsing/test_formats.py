@@ -1,4 +1,4 @@
-"""One file or many, compressed or not, with any header: the same ratings; which columns; bad rows dropped."""
+"""Any number of files, compression and header give the same ratings; column names; dropping bad rows."""
 
 import gzip
 import re
@@ -29,13 +29,13 @@ def zstd(content):
 
 
 def parts_of(text, num_parts=3):
-    """The rows dealt to so many files, each with the header."""
+    """Distributes the rows over a number of files, each with the header."""
     header, *rows = text.splitlines(keepends=True)
     return [header + "".join(rows[part::num_parts]) for part in range(num_parts)]
 
 
 NO_HEADER = CSV.split("\n", 1)[1]
-SAME_RATINGS = {  # why: (name of the file, its bytes)
+SAME_RATINGS = {  # case: (file name, content)
     "csv": ("r.csv", CSV.encode()),
     "capital-suffix": ("r.CSV", CSV.encode()),
     "gzip": ("r.csv.gz", gzip.compress(CSV.encode())),
@@ -55,7 +55,7 @@ SAME_RATINGS = {  # why: (name of the file, its bytes)
 }
 
 
-# Named: a gzip's bytes hold the second it was made, so as names of tests they differ between xdist's workers.
+# Explicit test ids: gzip content includes the time, so ids made of it would differ between xdist workers.
 @pytest.mark.parametrize(("name", "content"), SAME_RATINGS.values(), ids=SAME_RATINGS)
 def test_these_files_hold_the_same_ratings(tmp_path, name, content):
     table, report = read_data(write(tmp_path, content, name))
@@ -63,13 +63,13 @@ def test_these_files_hold_the_same_ratings(tmp_path, name, content):
     assert report == ReadReport(total_bytes=len(content), bytes_read=len(content), rows=3)
 
 
-def test_a_parquet_file_is_known_by_its_first_bytes(tmp_path):
+def test_a_parquet_file_is_detected_by_its_first_bytes(tmp_path):
     pd.DataFrame(ROWS).to_parquet(tmp_path / "anything")
     assert read_data(tmp_path / "anything")[0].to_pydict() == ROWS
 
 
 @pytest.mark.parametrize("wanted", [".", "part-*.csv*", "**/part-*"])
-def test_many_files_are_read_below_each_other_in_the_order_of_their_names(tmp_path, wanted):
+def test_many_files_are_concatenated_in_the_order_of_their_names(tmp_path, wanted):
     one, two, three = parts_of(CSV)
     write(tmp_path / "data", two, "part-2.csv")
     write(tmp_path / "data", gzip.compress(one.encode()), "part-1.csv.gz")
@@ -83,7 +83,7 @@ def test_many_files_are_read_below_each_other_in_the_order_of_their_names(tmp_pa
     assert read_data(f"{tmp_path}/data/{wanted}")[0].to_pydict() == ROWS
 
 
-def test_files_without_a_suffix_are_read_in_the_format_that_is_said(tmp_path):
+def test_files_without_a_suffix_are_read_in_the_given_format(tmp_path):
     for number, part in enumerate(parts_of(CSV)):
         write(tmp_path / "data", part, f"part-{number}")
     assert read_data(tmp_path / "data", format="csv")[0].to_pydict() == ROWS
@@ -104,7 +104,7 @@ def test_files_of_different_formats_or_columns_are_refused(tmp_path):
         read_data(tmp_path / "data")
 
 
-def test_ids_of_one_file_that_are_no_integers_make_all_of_them_strings(tmp_path):
+def test_one_file_with_string_ids_makes_all_ids_strings(tmp_path):
     write(tmp_path / "data", "user,item,rating\n1,2,3\n", "a.csv")
     write(tmp_path / "data", "user,item,rating\n07,2,3\n", "b.csv")
     table, _ = read_data(tmp_path / "data")
@@ -112,7 +112,7 @@ def test_ids_of_one_file_that_are_no_integers_make_all_of_them_strings(tmp_path)
     assert table["item_id"].to_pylist() == [2, 2]
 
 
-def test_the_fingerprint_is_of_all_files_and_their_names(tmp_path):
+def test_the_fingerprint_covers_all_files_and_their_names(tmp_path):
     def fingerprint():
         return open_source(tmp_path / "data", DataConfig()).fingerprint
 
@@ -140,7 +140,7 @@ OTHER_NAMES = "when,Who,what is it,stars,how much\n100,1,10,3,1\n200,2,20,4.5,0\
         ("user=Who,item=what is it,rating=none", {"rating": [1.0] * 3, "timestamp": None, "weight": None}),
     ],
 )
-def test_columns_are_those_that_are_named(tmp_path, columns, expected):
+def test_columns_are_read_by_their_given_names(tmp_path, columns, expected):
     table = read(tmp_path, OTHER_NAMES, columns=columns)
     wanted = {name: column for name, column in (ROWS | expected).items() if column is not None}
     assert table.to_pydict() == wanted
@@ -148,7 +148,7 @@ def test_columns_are_those_that_are_named(tmp_path, columns, expected):
     assert read_data(frame, columns=columns)[0].to_pydict() == wanted
 
 
-def test_numbered_columns_mean_that_there_is_no_header_line(tmp_path):
+def test_columns_by_position_mean_that_there_is_no_header_line(tmp_path):
     rows = OTHER_NAMES.split("\n", 1)[1]
     table = read(tmp_path, rows, columns="timestamp=1,user=2,item=3,rating=4")
     assert table.to_pydict() == ROWS
@@ -174,22 +174,22 @@ def test_a_rating_column_that_is_left_out_is_not_read(tmp_path):
         ),
         ("person=a", "data.columns takes user=COLUMN, item=COLUMN, "),
         ("user=a,user_id=b", "data.columns must name user_id once, got 'user=a,user_id=b'"),
-        ("user=none", "data.columns: every rating has a user and an item, got 'user=none'"),
+        ("user=none", "data.columns: user and item cannot be none, got 'user=none'"),
         (
             "user=who",
             "ratings.csv:1: the header needs the column 'who' that data.columns names, got ['user_id', ",
         ),
-        ("user=item_id", "ratings.csv:1: user_id and item_id must be two columns, got one"),
+        ("user=item_id", "ratings.csv:1: user_id and item_id must be different columns, got one"),
         ("user=1,item=2", "ratings.csv:1: data.columns with positions needs rating=POSITION, got none"),
         ("user=1,item=2,rating=5", "ratings.csv:1: the position of rating must be within 1 and 4, got 5"),
-        ("user=1,item=1,rating=3", "ratings.csv:1: user_id and item_id must be two columns, got one"),
+        ("user=1,item=1,rating=3", "ratings.csv:1: user_id and item_id must be different columns, got one"),
     ],
 )
-def test_columns_that_cannot_be_are_refused(tmp_path, columns, expected):
+def test_impossible_columns_are_refused(tmp_path, columns, expected):
     assert refusal(tmp_path, CSV, columns=columns).startswith(expected)
 
 
-def test_a_file_without_ratings_is_refused_and_told_of_implicit_ones(tmp_path):
+def test_a_missing_rating_column_is_refused_with_a_hint_at_implicit_ratings(tmp_path):
     message = refusal(tmp_path, "user,item\n1,2\n")
     hint = "or --columns rating=COLUMN (rating=none: every row is a rating of 1), got ['user', 'item']"
     assert message == f"ratings.csv:1: the header needs a column named rating, {hint}"
@@ -200,7 +200,7 @@ BAD_LINES = [3, 4, 6, 9, 10, 11]
 
 
 @pytest.mark.parametrize("block_bytes", [1, 30, 1 << 20])
-def test_dropped_rows_are_counted_and_the_first_ones_named(tmp_path, monkeypatch, block_bytes):
+def test_dropped_rows_are_counted_and_the_first_ones_described(tmp_path, monkeypatch, block_bytes):
     monkeypatch.setattr(blocks, "BLOCK_BYTES", block_bytes)
     path = write(tmp_path, BAD)
     table, report = read_data(path, bad_rows="drop")
@@ -211,14 +211,14 @@ def test_dropped_rows_are_counted_and_the_first_ones_named(tmp_path, monkeypatch
     assert refusal(tmp_path, BAD) == "ratings.csv:3: user_id must not be empty, got '': ',2,2'"
 
 
-def test_a_file_of_bad_rows_alone_is_refused(tmp_path):
+def test_a_file_with_only_bad_rows_is_refused(tmp_path):
     message = refusal(tmp_path, "user_id,item_id,rating\n1,1,x\n", bad_rows="drop")
     assert message.startswith(
         "ratings.csv: a ratings file needs rows, got none, 1 dropped, the first: ratings.csv:2: "
     )
 
 
-def test_a_quote_that_is_never_closed_is_refused_even_where_bad_rows_are_dropped(tmp_path):
+def test_an_unclosed_quote_is_refused_even_if_bad_rows_are_dropped(tmp_path):
     content = 'user_id,item_id,rating\n1,1,1\n2,"2,2\n' + "3,3,3\n" * 1000
     for bad_rows in ("error", "drop"):
         assert refusal(tmp_path, content, bad_rows=bad_rows).startswith(
@@ -250,28 +250,28 @@ def test_a_truncated_archive_is_refused(tmp_path, compress):
     )
 
 
-def test_reading_again_starts_anew(tmp_path):
+def test_reading_again_starts_from_the_beginning(tmp_path):
     source = open_source(write(tmp_path, CSV), DataConfig())
     first, second = ([batch.to_pydict() for batch in source.batches(ReadReport())] for _ in range(2))
     assert first == second == [ROWS]
 
 
 @pytest.mark.parametrize("block_bytes", [1, 24, 1 << 20])
-def test_only_the_first_byte_order_mark_is_none_of_the_text(tmp_path, monkeypatch, block_bytes):
+def test_only_the_first_byte_order_mark_is_stripped(tmp_path, monkeypatch, block_bytes):
     monkeypatch.setattr(blocks, "BLOCK_BYTES", block_bytes)
     mark = "\ufeff"
     table = read(tmp_path, f"{mark}user_id,item_id,rating\n1,1,1\n{mark}2,2,2\n")
     assert table["user_id"].to_pylist() == ["1", f"{mark}2"]
 
 
-def test_a_generator_that_is_left_unfinished_holds_nothing_up(tmp_path, monkeypatch):
+def test_an_unfinished_generator_does_not_block_the_process(tmp_path, monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 30)
     source = open_source(write(tmp_path, CSV + "1,1,1,1\n" * 1000), DataConfig())
     for _ in range(20):
         assert next(source.batches(ReadReport())).num_rows >= 1
 
 
-def test_memory_is_bounded_by_the_size_of_a_block_and_not_of_the_file(tmp_path, monkeypatch):
+def test_memory_is_bounded_by_the_block_size_not_by_the_file_size(tmp_path, monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 18)
     monkeypatch.setattr("data_pipeline.parsing.chunks._NUM_THREADS", 2)
     path = write(tmp_path, "user_id,item_id,rating\n" + "1234567,7654321,4.5\n" * 1_000_000)
@@ -284,11 +284,11 @@ def test_memory_is_bounded_by_the_size_of_a_block_and_not_of_the_file(tmp_path, 
     finally:
         tracemalloc.stop()
     assert path.stat().st_size == 20_000_023
-    # Two threads' blocks, two more ahead, each as text, as columns and typed; measured 4.3 to 4.6 MB.
+    # Two threads and two blocks ahead, each as text, raw and typed columns; measured 4.3 to 4.6 MB.
     assert peak < 5_000_000
 
 
-def test_the_first_fault_is_told_also_where_a_later_file_cannot_be_read(tmp_path):
+def test_the_first_error_is_reported_also_if_a_later_file_is_unreadable(tmp_path):
     write(tmp_path, CSV + "1,1,3,4\n1,2,bad,4\n", "a.csv")
     rows = "".join(f"{n},{n * 7919 % 10007},3,4\n" for n in range(100_000))
     write(tmp_path, gzip.compress((CSV + rows).encode())[:-30], "b.csv.gz")

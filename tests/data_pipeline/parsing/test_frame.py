@@ -1,4 +1,4 @@
-"""Ratings in a DataFrame: what a CSV of it would hold, whatever types its columns have."""
+"""A DataFrame is read as its CSV would be, for all column types."""
 
 import re
 
@@ -32,7 +32,7 @@ def test_a_frame_with_integer_ids_of_any_type_gives_integers(column_type):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "Float64", "double[pyarrow]"])
-def test_large_whole_floats_are_the_integers_that_they_mean(dtype):
+def test_large_whole_floats_become_exact_integers(dtype):
     large = 2**24 - 1 if dtype == "float32" else 10**15 + 1
     table = frame_table(FRAME.assign(user_id=pd.Series([large, 3, -large], dtype=dtype)))
     assert table["user_id"].to_pylist() == [large, 3, -large]
@@ -46,7 +46,7 @@ def test_a_frame_with_string_ids_of_any_type_gives_strings(column_type):
 
 
 @pytest.mark.parametrize("ids", [[3, "Anna", 3], ["Anna", 3, 3], [2**70, 1, 1], [2**63, 1, 1]])
-def test_a_frame_with_ids_that_no_integer_column_holds_gives_strings(ids):
+def test_a_frame_with_ids_beyond_int64_gives_strings(ids):
     frame = FRAME.assign(user_id=pd.Series(ids, dtype=object))
     assert frame_table(frame)["user_id"].to_pylist() == [str(each) for each in ids]
 
@@ -87,12 +87,12 @@ def test_the_error_of_a_frame_names_row_rule_and_value(column, values, expected)
         (FRAME.set_axis(["user_id", "user_id", "rating"], axis=1), "the header must name user_id once, got"),
     ],
 )
-def test_a_frame_of_another_shape_is_refused(frame, rule):
+def test_a_frame_with_wrong_columns_is_refused(frame, rule):
     with pytest.raises(UserError, match=re.escape(rule)):
         frame_table(frame)
 
 
-def test_a_frame_has_another_fingerprint_with_any_value_or_order_changed():
+def test_changing_any_value_or_the_order_changes_the_fingerprint():
     fingerprint = open_source(FRAME, DataConfig()).fingerprint
     assert open_source(FRAME.copy(), DataConfig()).fingerprint == fingerprint
     others = [
@@ -103,6 +103,6 @@ def test_a_frame_has_another_fingerprint_with_any_value_or_order_changed():
     assert all(open_source(other, DataConfig()).fingerprint != fingerprint for other in others)
 
 
-def test_ids_to_predict_are_read_as_those_of_ratings():
+def test_ids_to_predict_are_read_like_those_of_ratings():
     assert ids_as_text(pd.Series([5.0, np.nan, 1e15 + 1])).to_pylist() == ["5", None, "1000000000000001"]
     assert ids_as_text(pd.Series([5.0, 2.5])).to_pylist() == ["5", "2.5"]

@@ -1,4 +1,4 @@
-"""Parquet: whatever type a column has, its values; bad rows named by number; damage refused."""
+"""Parquet: columns of all types; bad rows reported by row number; damaged files refused."""
 
 import datetime
 import decimal
@@ -90,7 +90,7 @@ def test_times_of_any_unit_are_whole_seconds(tmp_path, unit, zone):
     assert table["timestamp"].to_pylist() == np.floor(INSTANTS.astype(np.int64) / 1000).astype(int).tolist()
 
 
-def test_days_are_seconds(tmp_path):
+def test_dates_become_seconds(tmp_path):
     days = pa.array([datetime.date(1970, 1, 2), datetime.date(1969, 12, 31), datetime.date(1970, 1, 1)])
     assert read_data(write_parquet(tmp_path, timestamp=days))[0]["timestamp"].to_pylist() == [
         86400,
@@ -108,7 +108,7 @@ def test_days_are_seconds(tmp_path):
         ({"timestamp": [datetime.timedelta(1)] * 3}, "timestamp cannot be of the type duration"),
     ],
 )
-def test_types_that_cannot_be_meant_are_refused(tmp_path, column, kind):
+def test_unusable_column_types_are_refused(tmp_path, column, kind):
     path = write_parquet(tmp_path, **column)
     for bad_rows in ("error", "drop"):
         with pytest.raises(UserError) as caught:
@@ -117,9 +117,7 @@ def test_types_that_cannot_be_meant_are_refused(tmp_path, column, kind):
 
 
 @pytest.mark.parametrize("rows_per_batch", [1, 2, 100])
-def test_a_bad_row_is_named_by_its_number_in_the_file_and_can_be_dropped(
-    tmp_path, monkeypatch, rows_per_batch
-):
+def test_a_bad_row_is_reported_by_its_number_and_can_be_dropped(tmp_path, monkeypatch, rows_per_batch):
     monkeypatch.setattr("data_pipeline.parsing.parquet.ROWS_PER_BATCH", rows_per_batch)
     path = write_parquet(tmp_path, user=["a", "b", None], rating=[1.0, float("nan"), 2.0])
     with pytest.raises(UserError) as caught:

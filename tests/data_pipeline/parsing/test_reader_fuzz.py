@@ -1,10 +1,10 @@
-"""Files that no reader was made for: exactly their rows, or one line; never a traceback, nor silence."""
+"""Fuzzes the readers: malformed files give exactly their rows or a one-line error, never a traceback."""
 
 import pytest
 
 from support.reader_fuzz import run_case
 
-# By hand: 20,000 cases of `python -m support.reader_fuzz`.
+# Run by hand: 20,000 cases of `python -m support.reader_fuzz`.
 CASES_PER_TEST = 50
 
 

@@ -1,4 +1,4 @@
-"""Whatever rows a file holds, and however it is cut into blocks: read as the csv module reads them."""
+"""Property tests: any rows, split into blocks of any size, are read as the csv module reads them."""
 
 import csv
 import io
@@ -60,7 +60,9 @@ def folder(tmp_path_factory):
     last_line_end=st.booleans(),
 )
 @settings(max_examples=150)
-def test_rows_are_those_of_the_csv_module(folder, name, rows, line_end, quoting, block_bytes, last_line_end):
+def test_rows_equal_those_of_the_csv_module(
+    folder, name, rows, line_end, quoting, block_bytes, last_line_end
+):
     delimiter, quotes, has_header = FORMATS[name]
     if quotes:
         sink = io.StringIO(newline="")
@@ -79,7 +81,7 @@ def test_rows_are_those_of_the_csv_module(folder, name, rows, line_end, quoting,
 
 
 @given(st.lists(st.one_of(ids, good_ids), min_size=1, max_size=30), st.integers(1, 100))
-def test_the_type_of_ids_does_not_depend_on_how_the_file_is_cut(folder, column, block_bytes):
+def test_the_type_of_ids_does_not_depend_on_the_block_size(folder, column, block_bytes):
     sink = io.StringIO(newline="")
     csv.writer(sink).writerows([["user_id", "item_id", "rating"], *([each, "1", "3"] for each in column)])
     content = sink.getvalue().encode()

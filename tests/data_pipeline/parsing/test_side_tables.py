@@ -1,4 +1,4 @@
-"""Side features: numbers, lists and categories as the file has them; ids matched to the ratings' columns."""
+"""Side tables: numbers, lists and categories as in the file; ids joined to those of the ratings."""
 
 import uuid
 
@@ -82,14 +82,14 @@ def test_a_parquet_table_keeps_its_types(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["item_id", "itemId", "movie", "id", "asin"])
-def test_the_id_column_has_the_name_that_ratings_may_have_or_that_is_chosen(tmp_path, key):
+def test_the_id_column_is_found_by_usual_or_given_names(tmp_path, key):
     write(tmp_path, RATINGS.replace("item_id", "asin"))
     path = write(tmp_path, f"{key},size\na,1\nb,2\n", "items.csv")
     source = open_source(tmp_path / "ratings.csv", DataConfig(items=str(path), columns="item=asin"))
     assert source.items.to_pydict() == {"item_id": ["a", "b"], "size": [1, 2]}
 
 
-def test_users_and_items_come_from_files_of_their_own_and_count_for_the_fingerprint(tmp_path):
+def test_separate_user_and_item_files_are_read_and_change_the_fingerprint(tmp_path):
     users = write(tmp_path, "user_id,age\n1,20\n2,30\n", "users.csv")
     config = DataConfig(users=str(users))
     source = open_source(write(tmp_path, RATINGS), config)
@@ -102,7 +102,7 @@ def test_users_and_items_come_from_files_of_their_own_and_count_for_the_fingerpr
     assert open_source(frame, config).users.num_rows == 2
 
 
-def test_a_given_table_takes_the_place_of_the_folders_own(tiny_ratings, tmp_path):
+def test_a_given_table_replaces_that_of_the_folder(tiny_ratings, tmp_path):
     path = write(tmp_path, "item_id,size\n1,5\n", "items.csv")
     source = open_source(tiny_ratings, DataConfig(items=str(path)))
     assert source.items.to_pydict() == {"item_id": [1], "size": [5]}
@@ -112,8 +112,8 @@ def test_a_given_table_takes_the_place_of_the_folders_own(tiny_ratings, tmp_path
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("item_id,size\na,1\n\nb,2\na,3\n", "items.csv:5: item_id must come once, got 'a' again"),
-        ("item_id,size\n1,1\n1,3\n", "items.csv:3: item_id must come once, got 1 again"),
+        ("item_id,size\na,1\n\nb,2\na,3\n", "items.csv:5: item_id must be unique, got 'a' again"),
+        ("item_id,size\n1,1\n1,3\n", "items.csv:3: item_id must be unique, got 1 again"),
         ("item_id,size\na,1\n ,3\n", "items.csv:3: item_id must not be empty"),
         ("item_id,size\na,1\nb\n", "items.csv:3: a row has 2 columns, got 1: 'b'"),
         (
@@ -130,21 +130,21 @@ def test_a_given_table_takes_the_place_of_the_folders_own(tiny_ratings, tmp_path
         ('item_id,size\na,"1\n', "items.csv:2: a quoted field must end, got 'a,\"1'"),
     ],
 )
-def test_a_table_with_a_fault_is_refused(tmp_path, content, expected):
+def test_an_invalid_table_is_refused(tmp_path, content, expected):
     assert items_refusal(tmp_path, content).startswith(expected)
 
 
-def test_a_large_table_is_read_in_blocks_and_its_twice_named_id_found(tmp_path, monkeypatch):
+def test_a_large_table_is_read_in_blocks_and_its_repeated_id_found(tmp_path, monkeypatch):
     monkeypatch.setattr("data_pipeline.parsing.blocks.BLOCK_BYTES", 1000)
     rows = "".join(f"i{row},{row}\n" for row in range(5000))
     items = items_of(tmp_path, "item_id,size\n" + rows)
     assert items["size"].to_pylist() == list(range(5000))
     assert items_refusal(tmp_path, f"item_id,size\n{rows}i4321,1\n").startswith(
-        "items.csv:5002: item_id must come once"
+        "items.csv:5002: item_id must be unique"
     )
 
 
-def test_a_parquet_table_keyed_by_uuids_meets_ratings_with_uuids(tmp_path):
+def test_a_parquet_table_is_joined_to_ratings_by_uuids(tmp_path):
     raw = pa.array([uuid.UUID(int=number).bytes for number in (7, 8)], pa.uuid())
     ratings = pa.table({"user_id": raw, "item_id": [1, 2], "rating": [3.0, 4.0]})
     parquet.write_table(ratings, tmp_path / "ratings.parquet")
@@ -156,5 +156,5 @@ def test_a_parquet_table_keyed_by_uuids_meets_ratings_with_uuids(tmp_path):
     assert source.users["user_id"].to_pylist() == batch["user_id"].to_pylist() == expected
 
 
-def test_a_title_named_twice_is_refused(tmp_path):
+def test_two_title_columns_are_refused(tmp_path):
     assert "once" in items_refusal(tmp_path, "item_id,title,Title\na,x,y\n")

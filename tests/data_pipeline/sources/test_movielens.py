@@ -62,7 +62,7 @@ def test_the_side_tables_may_be_missing(tiny_ratings, name):
     [
         ("u.item", "41|short", "u.item:41: a row has 24 columns, got 2: '41|short'"),
         ("u.item", "41" + "|x" * 23, "u.item: unknown must be a whole number, got 'x'"),
-        ("u.item", "7" + "|x" * 4 + "|1" * 19, "u.item:41: item_id must come once, got 7 again"),
+        ("u.item", "7" + "|x" * 4 + "|1" * 19, "u.item:41: item_id must be unique, got 7 again"),
         ("u.user", "31|old|F|writer|1", "u.user: age must be a whole number, got 'old'"),
         ("u.user", "|3|F|writer|1", "u.user:31: user_id must not be empty"),
     ],
