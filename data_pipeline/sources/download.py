@@ -1,4 +1,4 @@
-"""MovieLens-100K from GroupLens, kept in a cache."""
+"""Downloads MovieLens-100K from GroupLens into a cache."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ DOWNLOAD_TIMEOUT_SECS = 120
 
 
 def cache_folder() -> Path:
-    """Where a downloaded MovieLens-100K is kept: `$XDG_CACHE_HOME/reeltrain/ml-100k`."""
+    """The cache folder of MovieLens-100K: `$XDG_CACHE_HOME/reeltrain/ml-100k`, default `~/.cache/…`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reeltrain" / "ml-100k"
 
 
 def download_ml_100k(url: str = ML_100K_URL, sha256: str = ML_100K_SHA256) -> Path:
-    """Downloads the archive, verifies its checksum and unpacks it into the cache.
+    """Downloads the archive, verifies its checksum and unpacks it into the cache; returns the folder.
 
     Raises:
-        OSError: no answer within 5 s, not whole within 120 s, or another checksum; nothing is left behind.
+        OSError: no answer within 5 s, not complete within 120 s, or a wrong checksum; nothing is left behind.
     """
     folder = cache_folder()
     if (folder / "u.data").is_file():
@@ -44,7 +44,7 @@ def download_ml_100k(url: str = ML_100K_URL, sha256: str = ML_100K_SHA256) -> Pa
             archive.extractall(partial)
         (partial / "ml-100k").rename(folder)
     except OSError:
-        if not (folder / "u.data").is_file():  # else another process was first
+        if not (folder / "u.data").is_file():  # otherwise another process finished first
             raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -52,7 +52,7 @@ def download_ml_100k(url: str = ML_100K_URL, sha256: str = ML_100K_SHA256) -> Pa
 
 
 def _fetch(url: str) -> bytes:
-    """The bytes behind the address. In a thread: a stalled name server is outside of any socket's timeout."""
+    """Downloads a URL. Runs in a thread, because socket timeouts do not cover a stalled name server."""
     connected = threading.Event()
     result: queue.Queue[bytes | Exception] = queue.Queue()
 
@@ -61,7 +61,7 @@ def _fetch(url: str) -> bytes:
             with urllib.request.urlopen(url, timeout=CONNECT_TIMEOUT_SECS) as response:
                 connected.set()
                 result.put(response.read())
-        except Exception as error:  # handed to the caller's thread below
+        except Exception as error:  # raised in the calling thread below
             result.put(error)
             connected.set()
 

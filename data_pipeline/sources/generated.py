@@ -1,4 +1,4 @@
-"""Generated ratings from a planted low-rank model, so that the lowest reachable RMSE is known."""
+"""Generates ratings from a planted low-rank model, so that the lowest reachable RMSE is known."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from data_pipeline.sources.in_memory import Ratings
 
-# Assumed, so that mean, spread and tail resemble ML-100K's: mean 3.5, standard deviation 1.1, and a tenth of
-# the items with half of the ratings.
+# Assumed values that make mean, spread and long tail resemble ML-100K: mean 3.5, standard deviation 1.1, and
+# a tenth of the items with half of the ratings.
 MEAN_RATING = 3.6
 USER_BIAS_STDDEV = 0.42
 ITEM_BIAS_STDDEV = 0.5
@@ -28,11 +28,11 @@ def generate_ratings(
 ) -> Ratings:
     """Ratings 1 to 5 of a planted model: round(mu + b_u + b_i + p_u . q_i + Gaussian noise), clipped.
 
-    No (user, item) pair comes twice; activity and popularity are log-normal. `rmse_floor` is the RMSE of the
-    best possible prediction, the planted conditional mean, over the rows drawn.
+    (user, item) pairs are distinct; user activity and item popularity are log-normal. `rmse_floor` is the
+    RMSE of the best possible prediction, the planted conditional mean, over the generated rows.
     """
     if not 0 < num_ratings <= num_users * num_items:
-        raise ValueError(f"num_ratings ({num_ratings}) must be within 1 and users x items")
+        raise ValueError(f"num_ratings ({num_ratings}) must be between 1 and users x items")
     rng = np.random.default_rng(seed)
     log_weights_UI = np.add.outer(
         rng.normal(0, ACTIVITY_STDDEV, num_users), rng.normal(0, POPULARITY_STDDEV, num_items)
@@ -45,7 +45,7 @@ def generate_ratings(
     if floor:
         np.put_along_axis(keys_UI, np.argpartition(keys_UI, -floor, axis=1)[:, -floor:], np.inf, axis=1)
         np.put_along_axis(keys_UI, keys_UI.argmax(axis=0)[None], np.inf, axis=0)
-    # Sorted, because the order in which they come differs between CPUs: NumPy has an algorithm for each kind.
+    # Sorted, because the order that argpartition returns differs between CPU types.
     cells = rng.permutation(np.sort(np.argpartition(keys_UI.ravel(), -num_ratings)[-num_ratings:]))
     user, item = np.divmod(cells, num_items)
 

@@ -1,4 +1,4 @@
-"""Ratings in memory, for what is small: generated ones, excerpts, tests."""
+"""Ratings in an Arrow table in memory: generated ratings, subsets, tests."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ratings:
-    """Raw ratings and what is known of their users and items.
+    """Raw ratings and side tables.
 
     Attributes:
-        table: the columns of a `RatingsSource`'s batches.
+        table: ratings with the columns of a `RatingsSource`'s batches.
         name: short name of the source, used for default folder names.
         fingerprint: SHA-256 of the source's bytes.
         users: side table keyed by `user_id`, or None.
@@ -40,7 +40,7 @@ class Ratings:
 
 
 def source_of(ratings: Ratings) -> RatingsSource:
-    """Ratings that are in memory, as what `prepare_dataset` takes."""
+    """In-memory ratings as a `RatingsSource`."""
 
     return source_of_table(
         ratings.table,
@@ -66,7 +66,7 @@ def source_of_table(
     items: pa.Table | None = None,
     rmse_floor: float | None = None,
 ) -> RatingsSource:
-    """Ratings that are in memory already, with the columns that batches have, as a source."""
+    """A table with the columns of a `RatingsSource`'s batches, as a source."""
     floats = {"rating", "weight"}
     schema = pa.schema([(f.name, pa.float32() if f.name in floats else f.type) for f in table.schema])
 

@@ -1,4 +1,4 @@
-"""What DATA is: which files of ratings and side features, in which format."""
+"""Finds the files that DATA means: ratings and side features, and their format."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ RatingsFile = DelimitedRatings | ParquetRatings
 
 @dataclass(frozen=True)
 class DataFiles:
-    """The files that DATA means.
+    """The files of a source.
 
     Attributes:
-        name: short name, for default folder names.
-        format: of the ratings: a key of `FOLDERS`, or `csv`, `tsv`, `parquet`.
-        test_ratings: the test part of a predefined pair; then `ratings` is the training part.
+        name: short name, used for default folder names.
+        format: the format of the ratings: a key of `FOLDERS`, or `csv`, `tsv`, `parquet`.
+        test_ratings: the test files of a predefined pair; `ratings` are then the training files.
     """
 
     name: str
@@ -46,49 +46,49 @@ class DataFiles:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All of them."""
+        """All files."""
         return (*self.ratings, *self.test_ratings, *(side.path for side in self.side_files))
 
 
-def find_layout(data: str | Path, config: DataConfig) -> DataFiles:
-    """Looks at names and first bytes.
+def locate_files(data: str | Path, config: DataConfig) -> DataFiles:
+    """Finds the files and detects their format from names and first bytes.
 
     Raises:
-        UserError: there is no such file, or it does not fit the settings.
+        UserError: a file is missing or does not fit the settings.
     """
     path = Path(data)
     predefined = config.split not in SPLIT_NAMES and not config.test
     if predefined and not path.is_dir():
-        raise UserError(predefined_rule(config))
+        raise UserError(unknown_split_message(config))
     if path.is_file():
-        layout = DataFiles(_stem(path), _format_of_file(path, config.format), (path,))
+        located = DataFiles(_stem(path), _format_of_file(path, config.format), (path,))
     elif path.is_dir():
-        layout = _pair(path, config) if predefined else _folder(path, config)
+        located = _pair(path, config) if predefined else _folder(path, config)
     else:
-        found = tuple(Path(name) for name in sorted(glob.glob(str(data), recursive=True)))
-        files = tuple(file for file in found if file.is_file())
+        matches = tuple(Path(name) for name in sorted(glob.glob(str(data), recursive=True)))
+        files = tuple(file for file in matches if file.is_file())
         if not files:
             raise UserError(f"DATA: no such file or folder: {data}")
-        layout = DataFiles(files[0].resolve().parent.name, _format_of_files(files, config.format), files)
+        located = DataFiles(files[0].resolve().parent.name, _format_of_files(files, config.format), files)
     if config.test:
-        layout = _tested_on(Path(config.test), layout, config)
-    given = given_side_files(config)
-    kept = [side for side in layout.side_files if side.key not in {each.key for each in given}]
-    return replace(layout, side_files=(*kept, *given))
+        located = _with_test_file(Path(config.test), located, config)
+    configured = configured_side_files(config)
+    kept = [side for side in located.side_files if side.key not in {each.key for each in configured}]
+    return replace(located, side_files=(*kept, *configured))
 
 
-def open_ratings(path: Path, format_name: str, choice: ColumnNames) -> RatingsFile:
-    """One file of a layout, its columns found."""
+def open_ratings(path: Path, format_name: str, column_names: ColumnNames) -> RatingsFile:
+    """Opens one file of ratings and finds its columns."""
     if format_name == "parquet":
-        return open_parquet(path, choice)
+        return open_parquet(path, column_names)
     if format_name in ("csv", "tsv", "ml-csv"):
-        return open_delimited(path, _header_dialect(path, format_name), choice)
-    return open_delimited(path, FOLDERS[format_name].dialect, choice, names=COLUMNS)
+        return open_delimited(path, _header_dialect(path, format_name), column_names)
+    return open_delimited(path, FOLDERS[format_name].dialect, column_names, names=COLUMNS)
 
 
 def _folder(folder: Path, config: DataConfig) -> DataFiles:
     if (folder / MANIFEST).is_file():
-        raise UserError(f"DATA: ratings are wanted, got the prepared dataset {folder}")
+        raise UserError(f"DATA: must be ratings, got the prepared dataset {folder}")
     known = detect_folder(folder) if config.format == "auto" else config.format
     name = folder.resolve().name
     if known in FOLDERS:
@@ -96,48 +96,49 @@ def _folder(folder: Path, config: DataConfig) -> DataFiles:
         if not ratings.is_file():
             raise UserError(f"data.format {known} needs the file {ratings}, which is missing")
         return DataFiles(name, known, (ratings,), side_files=_side_files(folder, known))
-    shown = (file for file in folder.iterdir() if file.is_file() and not file.name.startswith((".", "_")))
-    files = sorted(shown)
+    visible = (file for file in folder.iterdir() if file.is_file() and not file.name.startswith((".", "_")))
+    files = sorted(visible)
     if config.format == "auto":
         files = [file for file in files if _suffix(file) in _SUFFIXES]
     if not config.test:
-        _refuse_pairs(folder)
+        _require_no_predefined_pair(folder)
     if not files:
         raise UserError(
-            f"DATA: a folder of ratings has u.data, ratings.dat or CSV, TSV or Parquet files, got {folder}"
+            "DATA: a folder of ratings must have u.data, ratings.dat "
+            f"or CSV, TSV or Parquet files, got {folder}"
         )
     return DataFiles(name, _format_of_files(files, config.format), tuple(files))
 
 
-def _tested_on(test: Path, layout: DataFiles, config: DataConfig) -> DataFiles:
-    """The layout with the test part that `data.test` names."""
+def _with_test_file(test: Path, located: DataFiles, config: DataConfig) -> DataFiles:
+    """Adds the test file that `data.test` names."""
     if not test.is_file():
         raise UserError(f"data.test: no such file: {test}")
-    ratings = tuple(file for file in layout.ratings if not file.samefile(test))
+    ratings = tuple(file for file in located.ratings if not file.samefile(test))
     if not ratings:
         raise UserError(f"data.test must be another file than DATA, got {test}")
-    if layout.format not in FOLDERS:
+    if located.format not in FOLDERS:
         _format_of_files((*ratings, test), config.format)
-    return replace(layout, ratings=ratings, test_ratings=(test,))
+    return replace(located, ratings=ratings, test_ratings=(test,))
 
 
 def _train_and_test(folder: Path) -> tuple[Path, Path] | None:
-    """`train.csv` and `test.csv`, or another format's; None where they are not both there."""
-    found: dict[str, list[Path]] = {"train": [], "test": []}
+    """`train.csv` and `test.csv`, or those of another format; None unless there is exactly one of each."""
+    files_of: dict[str, list[Path]] = {"train": [], "test": []}
     for file in sorted(folder.iterdir()):
-        if _stem(file) in found and _suffix(file) in _SUFFIXES and file.is_file():
-            found[_stem(file)].append(file)
-    train, test = found.values()
+        if _stem(file) in files_of and _suffix(file) in _SUFFIXES and file.is_file():
+            files_of[_stem(file)].append(file)
+    train, test = files_of.values()
     return (train[0], test[0]) if len(train) == len(test) == 1 else None
 
 
-def _refuse_pairs(folder: Path) -> None:
-    """What is train and test already is not mixed unasked."""
+def _require_no_predefined_pair(folder: Path) -> None:
+    """Raises UserError for a folder with predefined train and test files, which must not be mixed."""
     pair = _train_and_test(folder)
     if pair:
         raise UserError(
             f"DATA: {folder} has {pair[0].name} and {pair[1].name}: give data.split={GIVEN} to test on "
-            f"{pair[1].name}, or the glob '{folder}/*' to split all rows anew"
+            f"{pair[1].name}, or the glob '{folder}/*' to split all rows again"
         )
     tests = sorted(folder.glob("*.test"))
     names = [test.stem for test in tests if any(test.with_suffix(s).is_file() for s in (".base", ".train"))]
@@ -172,9 +173,9 @@ def _side_files(folder: Path, known: str) -> tuple[SideFile, ...]:
     return tuple(side for side in files if side.path.is_file())
 
 
-def given_side_files(config: DataConfig) -> tuple[SideFile, ...]:
-    """Those of `data.users` and `data.items`."""
-    given = []
+def configured_side_files(config: DataConfig) -> tuple[SideFile, ...]:
+    """The side feature files that `data.users` and `data.items` name."""
+    files = []
     for key, text in (("user_id", config.users), ("item_id", config.items)):
         if not text:
             continue
@@ -183,27 +184,27 @@ def given_side_files(config: DataConfig) -> tuple[SideFile, ...]:
             raise UserError(f"data.{key.removesuffix('_id')}s: no such file: {path}")
         is_parquet = _format_of_file(path, "auto") == "parquet"
         dialect = None if is_parquet else _header_dialect(path, "tsv" if _suffix(path) == ".tsv" else "csv")
-        given.append(SideFile(path, key, dialect))
-    return tuple(given)
+        files.append(SideFile(path, key, dialect))
+    return tuple(files)
 
 
-def predefined_rule(config: DataConfig) -> str:
-    """What is wrong with a split that is no name, where there is no folder with a pair."""
+def unknown_split_message(config: DataConfig) -> str:
+    """The error for an unknown split name."""
     names = ", ".join(SPLIT_NAMES)
     return f"data.split must be one of {names}, or a pair in a folder such as u1, got {config.split!r}"
 
 
-def _format_of_files(files: Sequence[Path], wanted: str) -> str:
-    formats = {_format_of_file(file, wanted): file for file in reversed(files)}
+def _format_of_files(files: Sequence[Path], format_name: str) -> str:
+    formats = {_format_of_file(file, format_name): file for file in reversed(files)}
     if len(formats) > 1:
         (one, first), (other, second) = sorted(formats.items())[:2]
-        raise UserError(f"DATA: files of one format are wanted, got {first} ({one}) and {second} ({other})")
+        raise UserError(f"DATA: files must have one format, got {first} ({one}) and {second} ({other})")
     return next(iter(formats))
 
 
-def _format_of_file(path: Path, wanted: str) -> str:
-    if wanted != "auto":
-        return wanted
+def _format_of_file(path: Path, format_name: str) -> str:
+    if format_name != "auto":
+        return format_name
     if _suffix(path) in _SUFFIXES:
         return _SUFFIXES[_suffix(path)]
     with path.open("rb") as file:
@@ -219,7 +220,7 @@ def _format_of_file(path: Path, wanted: str) -> str:
 
 
 def _header_dialect(path: Path, format_name: str) -> Dialect:
-    """Commas or tabs by the format; of a CSV without a comma in its header, what stands there instead."""
+    """Tabs for TSV, commas for CSV; a CSV whose header has no comma uses the delimiter found there."""
     if format_name == "tsv":
         return TSV
     line = first_line(path, CSV) if path.stat().st_size else None
@@ -229,7 +230,7 @@ def _header_dialect(path: Path, format_name: str) -> Dialect:
 
 
 def _suffix(path: Path) -> str:
-    """The suffix in lower case, that of a compression left aside."""
+    """The suffix in lower case, without a compression suffix."""
     name = path.name.lower()
     return Path(name[: -len(Path(name).suffix)] if name.endswith(_COMPRESSED) else name).suffix
 

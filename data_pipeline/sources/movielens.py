@@ -1,4 +1,4 @@
-"""The folders of MovieLens: which files they have and what is in them."""
+"""The folder layouts of MovieLens: their files, and the columns of each file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from data_pipeline.parsing.side_tables import SideFile
 
 # The columns of ratings files without a header line.
 COLUMNS = ("user_id", "item_id", "rating", "timestamp")
-# The flags of u.item, in the order of u.genre.
+# The genre flags of u.item, in the order of u.genre.
 GENRES = [
     *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"),
     *("Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War"),
@@ -21,7 +21,7 @@ GENRES = [
 
 
 def genres_of_flags(items: pa.Table) -> pa.Table:
-    """u.item's 19 flags as one column of lists."""
+    """Converts the 19 genre flags of u.item to one list column."""
     flags = zip(*(items[genre].to_pylist() for genre in GENRES), strict=True)
     genres = [[genre for genre, flag in zip(GENRES, row, strict=True) if flag] for row in flags]
     return items.drop_columns(GENRES).append_column("genres", pa.array(genres, pa.list_(pa.string())))
@@ -49,13 +49,13 @@ _LATIN_COLONS = Dialect("::", quotes=False, encoding="latin-1")
 
 @dataclass(frozen=True)
 class MovieLensFolder:
-    """One of the layouts.
+    """The layout of one MovieLens release.
 
     Attributes:
-        ratings: the file by which it is known.
-        dialect: of the ratings.
-        side_files: their paths are names in the folder; each may be missing.
-        names: the ratings' columns; None where a header line names them.
+        ratings: the name of the ratings file.
+        dialect: the dialect of the ratings file.
+        side_files: optional files; their paths are relative to the folder.
+        names: the columns of the ratings; None if the file has a header line.
     """
 
     ratings: str
@@ -78,7 +78,7 @@ FOLDERS = {
                 "user_id",
                 _LATIN_COLONS,
                 ("user_id", "gender", "age", "occupation", "zip_code"),
-                # Ages are codes of groups by their lowest age, occupations codes of nothing countable.
+                # Ages are the lower bounds of age groups; occupations are category codes.
                 [("age", "integer"), ("occupation", "category"), ("zip_code", "category")],
             ),
         ),
@@ -98,7 +98,7 @@ FOLDERS = {
 
 
 def detect_folder(folder: Path) -> str | None:
-    """The format of a MovieLens folder, None where it is none."""
+    """The format of a MovieLens folder; None for any other folder."""
     if (folder / "u.data").is_file():
         return "ml-100k"
     if (folder / "ratings.dat").is_file():

@@ -1,4 +1,4 @@
-"""Where ratings come from: whatever the user named, as batches of typed rows."""
+"""Opens DATA, whatever kind it is, as a `RatingsSource`."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from data_pipeline.sources.generated import generate_ratings
 from data_pipeline.sources.in_memory import source_of_table
 from data_pipeline.sources.locate import (
     RatingsFile,
-    find_layout,
-    given_side_files,
+    configured_side_files,
+    locate_files,
     open_ratings,
-    predefined_rule,
+    unknown_split_message,
 )
 from data_pipeline.sources.source import RatingsSource
 
@@ -36,63 +36,65 @@ __all__ = ["RatingsSource", "ReadReport", "open_source"]
 
 
 def open_source(data: str | Path | pd.DataFrame | None, config: DataConfig) -> RatingsSource:
-    """Ratings of a file, folder, glob, DataFrame or `generated`; None: MovieLens-100K, else generated ones.
+    """Opens a file, folder, glob, DataFrame or `generated`. None: MovieLens-100K, else generated ratings.
 
-    Reads headers and side tables, no ratings.
+    Reads headers and side tables, but no ratings yet.
 
     Raises:
-        UserError: there is no such file, or it does not fit the settings.
+        UserError: a file is missing or does not fit the settings.
     """
-    choice = ColumnNames.parse(config.columns)
+    column_names = ColumnNames.parse(config.columns)
     if data is None:
         try:
             folder = download_ml_100k()
         except OSError as error:
-            told = (
-                f"MovieLens-100K is not here and cannot be downloaded ({error}): using generated ratings "
-                "from a planted model instead. Give real ratings with DATA=path."
+            description = (
+                f"MovieLens-100K is not in the cache and cannot be downloaded ({error}): using generated "
+                "ratings from a planted model instead. Give real ratings with DATA=path."
             )
-            return _generated(config, told)
-        return _of_files(folder, config, choice, f"MovieLens-100K from {folder}")
+            return _generated(config, description)
+        return _of_files(folder, config, column_names, f"MovieLens-100K from {folder}")
     if isinstance(data, str) and data == "generated":
         return _generated(config, "generated ratings from a planted model")
     if isinstance(data, str | Path):
-        return _of_files(data, config, choice, str(data))
+        return _of_files(data, config, column_names, str(data))
     if not (hasattr(data, "columns") and hasattr(data, "iloc")):
         raise UserError(f"DATA must be a path or a DataFrame, got {type(data).__name__}")
-    return _of_frame(data, config, choice)
+    return _of_frame(data, config, column_names)
 
 
-def _of_files(data: str | Path, config: DataConfig, choice: ColumnNames, described: str) -> RatingsSource:
-    layout = find_layout(data, config)
-    num_train = len(layout.ratings)
-    files = _opened((*layout.ratings, *layout.test_ratings), layout.format, choice)
+def _of_files(
+    data: str | Path, config: DataConfig, column_names: ColumnNames, described: str
+) -> RatingsSource:
+    located = locate_files(data, config)
+    num_train = len(located.ratings)
+    files = _opened((*located.ratings, *located.test_ratings), located.format, column_names)
     if num_train > 1:
         described = f"{described}: {num_train} files"
     if config.split == GIVEN:
-        described = f"{described}, tested on {layout.test_ratings[0]}"
-    tables = {side.key: read_side_file(side, choice) for side in layout.side_files}
+        described = f"{described}, tested on {located.test_ratings[0]}"
+    tables = {side.key: read_side_file(side, column_names) for side in located.side_files}
     source = RatingsSource(
-        name=layout.name,
+        name=located.name,
         described=described,
-        files=layout.ratings,
+        files=located.ratings,
         batches=_batches_of_files(files[:num_train], config),
-        digest=partial(fingerprint_of_files, layout.files),
+        digest=partial(fingerprint_of_files, located.files),
         users=tables.get("user_id"),
         items=tables.get("item_id"),
     )
-    if not layout.test_ratings:
+    if not located.test_ratings:
         return source
     test = replace(
         source,
-        files=layout.test_ratings,
+        files=located.test_ratings,
         batches=_batches_of_files(files[num_train:], config),
     )
     return replace(source, test=test)
 
 
-def _opened(paths: Sequence[Path], format_name: str, choice: ColumnNames) -> list[RatingsFile]:
-    files = [open_ratings(path, format_name, choice) for path in paths]
+def _opened(paths: Sequence[Path], format_name: str, column_names: ColumnNames) -> list[RatingsFile]:
+    files = [open_ratings(path, format_name, column_names) for path in paths]
     for file in files:
         if file.columns.keys() != files[0].columns.keys():
             rule = f"all files must have the same columns, got {list(files[0].columns)} in {files[0].path}"
@@ -114,14 +116,14 @@ def _batches_of_files(
     return batches
 
 
-def _of_frame(frame: pd.DataFrame, config: DataConfig, choice: ColumnNames) -> RatingsSource:
+def _of_frame(frame: pd.DataFrame, config: DataConfig, column_names: ColumnNames) -> RatingsSource:
     name = "frame"
     _refuse_predefined(config)
-    frame_columns(frame, choice, name=name)
-    tables = {side.key: read_side_file(side, choice) for side in given_side_files(config)}
+    frame_columns(frame, column_names, name=name)
+    tables = {side.key: read_side_file(side, column_names) for side in configured_side_files(config)}
 
     def batches(report: ReadReport) -> Iterator[pa.RecordBatch]:
-        chunks = frame_chunks(frame, choice, name=name)
+        chunks = frame_chunks(frame, column_names, name=name)
         return good_rows(chunks, report, drop=config.bad_rows == "drop", name=name)
 
     return RatingsSource(
@@ -150,6 +152,6 @@ def _generated(config: DataConfig, described: str) -> RatingsSource:
 
 def _refuse_predefined(config: DataConfig) -> None:
     if config.test:
-        raise UserError(f"data.test goes with files of ratings, got {config.test!r} without one")
+        raise UserError(f"data.test needs ratings from files, got {config.test!r} without a file")
     if config.split not in SPLIT_NAMES:
-        raise UserError(predefined_rule(config))
+        raise UserError(unknown_split_message(config))

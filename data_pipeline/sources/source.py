@@ -1,4 +1,4 @@
-"""Ratings as batches of typed rows, whatever they come from."""
+"""`RatingsSource`, the common interface of all sources: batches of typed rows."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from data_pipeline.parsing.chunks import ReadReport
 
 @dataclass(frozen=True)
 class RatingsSource:
-    """Ratings that can be read, batch by batch, as often as one likes.
+    """Ratings that can be read, batch by batch, any number of times.
 
-    A batch has columns `user_id`, `item_id` (int64 where every id of the batch is written as an integer:
-    '7', not '07' or ' 7'; else string), `rating` (float32, finite) and, in all batches or none, `timestamp`
-    (int64, seconds) and `weight` (float32, finite, at least 0). Nothing is null. Some batches may have an id
-    column as integers and others as strings: then all ids are strings, and 7 is '7'.
+    A batch has the columns `user_id` and `item_id` (int64 if every id of the batch is an integer in canonical
+    form: '7', not '07' or ' 7'; else string), `rating` (float32, finite) and, in all batches or none,
+    `timestamp` (int64, seconds) and `weight` (float32, finite, at least 0). There are no nulls. If some
+    batches have integer ids and others strings, all ids of the source are strings, and 7 means '7'.
 
     Attributes:
-        name: short name, for default folder names.
-        described: one plain line that says what was taken.
+        name: short name, used for default folder names.
+        described: one line that describes the source to the user.
         files: the files of ratings; empty for a DataFrame or generated ratings.
-        batches: reads from the start, fills the report; raises UserError at the first bad row, unless these
-            are dropped, and after the last batch if there was no row at all.
+        batches: reads from the start and updates the report. Raises UserError at the first bad row, unless
+            bad rows are dropped, and after the last batch if there were no good rows.
         digest: computes the fingerprint.
         users, items: side tables keyed by `user_id` and `item_id`, or None.
         rmse_floor: the lowest RMSE any model can reach, known for generated ratings only.
-        test: the predefined test part; then `batches` is the training part.
+        test: the test ratings of a predefined pair; `batches` are then the training ratings.
     """
 
     name: str
@@ -45,5 +45,5 @@ class RatingsSource:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the source's bytes, side tables and test part included; parses nothing."""
+        """SHA-256 of the source, including side tables and test ratings."""
         return self.digest()

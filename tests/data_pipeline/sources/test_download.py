@@ -1,4 +1,4 @@
-"""The download of MovieLens-100K, from a server of our own."""
+"""Downloading MovieLens-100K, from a local test server."""
 
 import hashlib
 import io
@@ -34,7 +34,7 @@ def sha256(content):
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """An empty cache, and no proxy between us and our server."""
+    """An empty cache, and no proxy for the local server."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     return tmp_path / "cache"
@@ -42,7 +42,7 @@ def cache(tmp_path, monkeypatch):
 
 @contextmanager
 def serving(content=ARCHIVE, *, status=200, missing_bytes=0, before_answer=lambda: None):
-    """The URL of a server that answers with the content, and the list of paths that were asked for."""
+    """(URL of a server that returns the content, list of the requested paths)."""
     asked = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -65,7 +65,7 @@ def serving(content=ARCHIVE, *, status=200, missing_bytes=0, before_answer=lambd
 
 @contextmanager
 def silent_server():
-    """The port of a server that takes connections and never says a word."""
+    """The port of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
@@ -84,14 +84,14 @@ def test_download_unpacks_into_the_cache_once(cache):
     assert len(read_data(folder)[0]) == 1
 
 
-def test_another_checksum_is_refused_with_both_named(cache):
+def test_a_wrong_checksum_is_refused_and_both_checksums_are_shown(cache):
     with serving() as (url, _), pytest.raises(OSError, match="SHA-256 must be 00ff, got ") as caught:
         download_ml_100k(url, "00ff")
     assert sha256(ARCHIVE) in str(caught.value)
     assert not cache.exists()
 
 
-def test_a_download_that_breaks_off_is_refused(cache):
+def test_an_incomplete_download_is_refused(cache):
     with serving(missing_bytes=10) as (url, _), pytest.raises(OSError, match="IncompleteRead"):
         download_ml_100k(url, sha256(ARCHIVE))
     assert not cache.exists()
@@ -111,7 +111,7 @@ def test_an_archive_without_the_folder_leaves_nothing_behind(cache):
     assert list((cache / "reeltrain").iterdir()) == []
 
 
-def test_of_two_downloads_at_once_the_first_to_end_stays(cache):
+def test_of_two_concurrent_downloads_the_first_to_finish_is_kept(cache):
     def another_process_ends_first():
         cache_folder().mkdir(parents=True)
         (cache_folder() / "u.data").write_text(USER_DATA * 2)
@@ -122,7 +122,7 @@ def test_of_two_downloads_at_once_the_first_to_end_stays(cache):
     assert (folder / "u.data").read_text() == USER_DATA * 2
 
 
-def test_a_server_that_never_answers_is_given_up_after_5_seconds(cache):
+def test_a_server_that_never_answers_times_out_after_5_seconds(cache):
     assert CONNECT_TIMEOUT_SECS == 5
     with silent_server() as port:
         began = time.monotonic()
@@ -133,9 +133,9 @@ def test_a_server_that_never_answers_is_given_up_after_5_seconds(cache):
 
 
 @pytest.mark.parametrize("says_nothing", [False, True])
-def test_offline_the_command_takes_generated_ratings_and_says_so(run_cli, tmp_path, says_nothing):
+def test_offline_the_command_uses_generated_ratings_and_reports_it(run_cli, tmp_path, says_nothing):
     with silent_server() as port:
-        # https goes through the proxy: one where nobody listens, or one that never answers.
+        # https goes through the proxy: a closed port, or a server that never answers.
         proxy = f"http://127.0.0.1:{port if says_nothing else 1}"
         done = run_cli("prepare", "--out", tmp_path / "prepared", env={"https_proxy": proxy}, timeout=30)
     (line,) = [line for line in done.stderr.splitlines() if "MovieLens" in line]

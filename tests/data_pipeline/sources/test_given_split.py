@@ -1,4 +1,4 @@
-"""Ratings that come as train and test already: found in a folder, or named; never mixed unasked."""
+"""Predefined train and test files: found in a folder or given by name, never mixed by accident."""
 
 import numpy as np
 import pandas as pd
@@ -53,7 +53,7 @@ def is_given(dataset, *, num_validation=15):
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
-def test_a_folder_of_train_and_test_is_taken_as_they_are(folder, tmp_path, suffix):
+def test_train_and_test_files_of_a_folder_are_used_as_given(folder, tmp_path, suffix):
     WRITERS[suffix](TRAIN, folder / f"train.{suffix}")
     WRITERS[suffix](TEST, folder / f"test.{suffix}")
     is_given(prepare(folder, tmp_path / "out", split="given"))
@@ -64,7 +64,7 @@ def test_a_folder_of_train_and_test_is_taken_as_they_are(folder, tmp_path, suffi
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
-def test_test_ratings_are_named(folder, tmp_path, suffix, capsys):
+def test_test_ratings_can_be_given_by_name(folder, tmp_path, suffix, capsys):
     WRITERS[suffix](TRAIN, folder / f"some.{suffix}")
     WRITERS[suffix](TEST, tmp_path / f"others.{suffix}")
     main(["prepare", f"data/some.{suffix}", "--test", f"others.{suffix}", "--out", "out"])
@@ -76,7 +76,7 @@ def test_test_ratings_are_named(folder, tmp_path, suffix, capsys):
     assert open_dataset(tmp_path / "again").fingerprint == dataset.fingerprint
 
 
-def test_the_test_file_may_lie_in_the_folder_of_the_others(folder, tmp_path):
+def test_the_test_file_may_be_in_the_folder_of_the_training_files(folder, tmp_path):
     TRAIN.iloc[:100].to_csv(folder / "train.csv", index=False)
     TRAIN.iloc[100:].to_csv(folder / "more.csv", index=False)
     TEST.to_csv(folder / "test.csv", index=False)
@@ -86,7 +86,7 @@ def test_the_test_file_may_lie_in_the_folder_of_the_others(folder, tmp_path):
     )
 
 
-def test_what_is_appended_is_for_training(folder, tmp_path):
+def test_appended_rows_are_training_rows(folder, tmp_path):
     TRAIN.to_csv(folder / "train.csv", index=False)
     TEST.to_csv(folder / "test.csv", index=False)
     prepare(folder / "train.csv", tmp_path / "out", test=str(folder / "test.csv"))
@@ -111,14 +111,14 @@ def test_pairs_of_csv_files_need_no_format(folder, tmp_path, names):
     [
         ({"test": "none.csv"}, "data.test: no such file: none.csv"),
         ({"test": "data/train.csv"}, "data.test must be another file than DATA, got data/train.csv"),
-        ({"test": "data/test.tsv"}, "DATA: files of one format are wanted, got data/train.csv (csv)"),
+        ({"test": "data/test.tsv"}, "DATA: files must have one format, got data/train.csv (csv)"),
         ({"test": "data/weighted.csv"}, "all files must have the same columns"),
         ({"test": "data/test.csv", "split": "time"}, "data.split must be given or as by default, got 'time'"),
         ({"test": "data/test.csv", "test_fraction": 0.3}, "data.test_fraction is for the random"),
         ({"split": "given"}, "data.split must be one of random, per-user"),
     ],
 )
-def test_what_does_not_fit_is_refused(folder, tmp_path, settings, message):
+def test_settings_that_do_not_fit_are_refused(folder, tmp_path, settings, message):
     TRAIN.to_csv(folder / "train.csv", index=False)
     TEST.to_csv(folder / "test.csv", index=False)
     TEST.to_csv(folder / "test.tsv", index=False, sep="\t")
@@ -129,14 +129,14 @@ def test_what_does_not_fit_is_refused(folder, tmp_path, settings, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_frame_has_no_test_file():
+def test_a_frame_with_a_test_file_is_refused():
     with pytest.raises(
-        UserError, match=r"data\.test goes with files of ratings, got 'test\.csv' without one"
+        UserError, match=r"data\.test needs ratings from files, got 'test\.csv' without a file"
     ):
         open_source(TRAIN, DataConfig(test="test.csv"))
 
 
-def test_a_folder_without_the_two_files_is_refused(folder):
+def test_a_folder_without_train_and_test_files_is_refused(folder):
     TRAIN.to_csv(folder / "train.csv", index=False)
     with pytest.raises(UserError, match=r"needs files such as train\.csv and test\.csv in "):
         open_source(folder, DataConfig(split="given"))

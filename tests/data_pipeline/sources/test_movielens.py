@@ -1,4 +1,4 @@
-"""The folders of MovieLens, each read as pandas reads its files, side tables included."""
+"""Each MovieLens folder is read as pandas reads its files, including side tables."""
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ def opened(folder, **settings):
     return open_source(folder, DataConfig(**settings))
 
 
-def test_titles_and_people_of_ml_100k_are_those_that_pandas_reads(ml_100k):
+def test_titles_and_users_of_ml_100k_equal_those_that_pandas_reads(ml_100k):
     ratings = opened(ml_100k)
     items = pd.read_csv(ml_100k / "u.item", sep="|", encoding="latin-1", header=None, keep_default_na=False)
     assert len(items) == 1682
@@ -39,7 +39,7 @@ def test_accented_titles_are_read_as_latin_1(tiny_ratings):
     assert ratings.items["genres"].to_pylist() == [["Western"]] * 40
 
 
-def test_a_title_may_hold_a_next_line_character(tiny_ratings):
+def test_a_title_may_contain_a_next_line_character(tiny_ratings):
     items = (tiny_ratings / "u.item").read_bytes()
     (tiny_ratings / "u.item").write_bytes(items.replace(b"Film 2 ", b"Film\x85 2 "))
     assert opened(tiny_ratings).items["title"][1].as_py() == "Film\x85 2 (1990)"
@@ -67,7 +67,7 @@ def test_the_side_tables_may_be_missing(tiny_ratings, name):
         ("u.user", "|3|F|writer|1", "u.user:31: user_id must not be empty"),
     ],
 )
-def test_a_bad_row_of_a_side_table_is_named(tiny_ratings, name, line, expected):
+def test_a_bad_row_of_a_side_table_is_reported(tiny_ratings, name, line, expected):
     with (tiny_ratings / name).open("a") as file:
         file.write(line + "\n")
     with pytest.raises(UserError) as caught:
@@ -75,7 +75,7 @@ def test_a_bad_row_of_a_side_table_is_named(tiny_ratings, name, line, expected):
     assert str(caught.value).startswith(f"{tiny_ratings}/{expected}")
 
 
-# One row of each kind that a folder has: an accent, a quote, a delimiter in a title, no genre.
+# One row of each special case: an accent, a quote, a delimiter in a title, no genre.
 ML_1M = {
     "ratings.dat": "1::10::5::978300760\n1::20::3::978302109\n2::10::4::978301968\n",
     "movies.dat": '10::Mis\xe9rables, Les (1995)::Drama|Musical\n20::GoldenEye: "007" (1995)::Action\n',
@@ -124,7 +124,7 @@ def test_ml_1m_is_read_as_pandas_reads_it(tmp_path):
     }
 
 
-def test_ml_10m_is_ml_1m_in_utf_8_without_users(tmp_path):
+def test_ml_10m_is_read_like_ml_1m_in_utf_8_without_users(tmp_path):
     files = {name: text for name, text in ML_1M.items() if name != "users.dat"}
     files["ratings.dat"] = files["ratings.dat"].replace("::5::", "::0.5::")
     source = opened(write_folder(tmp_path, files, "utf-8"))
@@ -150,7 +150,7 @@ def test_ml_latest_is_read_as_pandas_reads_it(tmp_path):
 @pytest.mark.parametrize(
     ("files", "format_name"), [(ML_1M, "ml-1m"), (ML_1M, "ml-10m"), (ML_CSV, "ml-csv"), (ML_CSV, "csv")]
 )
-def test_the_format_can_be_said(tmp_path, files, format_name):
+def test_the_format_can_be_given(tmp_path, files, format_name):
     folder = write_folder(tmp_path, files, "latin-1" if format_name == "ml-1m" else "utf-8")
     (name,) = (name for name in files if name.startswith("ratings"))
     by_file = read_data(folder / name, format=format_name)[0]
@@ -159,13 +159,13 @@ def test_the_format_can_be_said(tmp_path, files, format_name):
         assert by_file.equals(read_data(folder, format=format_name)[0])
 
 
-def test_another_format_than_the_folder_has_is_refused(tmp_path):
+def test_a_format_that_the_folder_does_not_have_is_refused(tmp_path):
     folder = write_folder(tmp_path, ML_1M, "latin-1")
     with pytest.raises(UserError, match=r"data.format ml-csv needs the file .*ratings.csv, which is missing"):
         opened(folder, format="ml-csv")
 
 
-def test_a_predefined_pair_is_training_and_test_part(ml_100k):
+def test_a_predefined_pair_gives_training_and_test_ratings(ml_100k):
     source = opened(ml_100k, split="u1")
     names = ["user_id", "item_id", "rating", "timestamp"]
     for part, name in ((source, "u1.base"), (source.test, "u1.test")):
