@@ -1,11 +1,17 @@
-"""From ratings to a prepared dataset, in bounded memory.
+"""From ratings to a prepared dataset, out of core: memory does not grow with the rating columns.
 
-prepare       the steps, in order
+prepare       the steps in order: stage, assign splits, index, write
 append        adds ratings to a prepared dataset
-staging       rows on disk while a dataset is prepared
-id_codes      a code for each id, as it comes in
-splitting/    which rows go to which split
+staging       temporary row storage on disk
+id_codes      gives each raw id an integer code while rows are read
+splitting/    assigns each row to a split, or drops it
 stored_order  the random order in which rows are stored
-write         staged rows to the files of a dataset
-progress      progress lines
+write         writes the staged rows as the files of a dataset
+progress      progress lines on stderr
 """
+
+from data_pipeline.prepare.append import append_ratings
+from data_pipeline.prepare.prepare import prepare_dataset
+from data_pipeline.prepare.splitting.rules import check_split
+
+__all__ = ["append_ratings", "check_split", "prepare_dataset"]

@@ -1,4 +1,4 @@
-"""Raw ids to codes while they come in: a table that grows."""
+"""Gives each raw id an integer code while rows are read."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Integer ids from 0 on below this are looked up by address: 256 MiB of address space, of which memory is only
-# what was touched. The others are found by bisection.
+# Integer ids in [0, WINDOW) are looked up in an array: 256 MiB of address space, of which only touched pages
+# use memory. Other integers are looked up by binary search.
 WINDOW = 1 << 26
 
 
 class IdCodes:
-    """Codes 0, 1, 2, ... for ids, in no order that matters: whatever is made of them must not depend on it.
+    """Codes 0, 1, 2, ... for ids. The order of the codes is arbitrary, and results must not depend on it.
 
-    Ids are integers until the first batch of strings; then all are strings, and 7 is '7'.
+    Ids are integers until the first batch of strings. From then on all ids are strings, and 7 becomes '7'.
 
     >>> codes = IdCodes()
     >>> codes.codes(pa.array([70, 5, 70])).tolist(), codes.codes(pa.array(["x", "5"])).tolist()
@@ -23,12 +23,12 @@ class IdCodes:
     ['5', '70', 'x']
 
     Args:
-        known: ids that have the codes 0 to len(known) - 1.
+        known: ids that get the codes 0 to len(known) - 1.
     """
 
     def __init__(self, known: pa.Array | None = None) -> None:
         self._count = 0
-        self._chunks: list[np.ndarray] = []  # integer ids by code
+        self._chunks: list[np.ndarray] = []  # integer ids in code order
         self._window = np.zeros(WINDOW, np.int32)  # code + 1; 0 = not seen
         self._far_ids = np.empty(0, np.int64)  # sorted
         self._far_codes = np.empty(0, np.int32)
@@ -43,7 +43,7 @@ class IdCodes:
         return self._count if self._texts is None else len(self._texts)
 
     def codes(self, ids: pa.Array) -> np.ndarray:
-        """The ids' codes (int32); new ids get the next ones."""
+        """The codes (int32) of ids; new ids get the next codes."""
         if self._texts is None and pa.types.is_integer(ids.type):
             return self._integer_codes(ids.to_numpy(zero_copy_only=False).astype(np.int64, copy=False))
         if self._texts is None:
@@ -57,7 +57,7 @@ class IdCodes:
         return np.array(codes, np.int32)[encoded.indices.to_numpy()]
 
     def ids(self) -> pa.Array:
-        """Row i is the id of code i: int64, or string."""
+        """All ids in code order: int64 or string."""
         if self._texts is not None:
             return pa.array(list(self._texts), pa.string())
         return pa.array(np.concatenate(self._chunks) if self._chunks else [], pa.int64())
@@ -77,25 +77,25 @@ class IdCodes:
         codes = np.empty(len(ids), np.int32)
         codes[near] = self._integer_codes(ids[near])
         distinct, inverse = np.unique(ids[~near], return_inverse=True)
-        place = np.searchsorted(self._far_ids, distinct)
-        inside = place < len(self._far_ids)
+        position = np.searchsorted(self._far_ids, distinct)
+        inside = position < len(self._far_ids)
         known = np.zeros(len(distinct), bool)
-        known[inside] = self._far_ids[place[inside]] == distinct[inside]
+        known[inside] = self._far_ids[position[inside]] == distinct[inside]
         self._add(distinct[~known])
         codes[~near] = self._far_codes[np.searchsorted(self._far_ids, distinct)][inverse]
         return codes
 
     def _add(self, new: np.ndarray) -> None:
-        """Gives the next codes to integer ids that have none, in the order given."""
+        """Gives new integer ids the next codes, in the given order."""
         codes = np.arange(self._count, self._count + len(new), dtype=np.int32)
         self._count += len(new)
         self._chunks.append(new)
         near = (new >= 0) & (new < WINDOW)
         self._window[new[near]] = codes[near] + 1
         if not near.all():
-            # Put where they belong: to sort all of it again takes longer than all the rest.
+            # Inserted in sorted position: sorting the whole array again would dominate the run time.
             order = np.argsort(new[~near])
             far_ids, far_codes = new[~near][order], codes[~near][order]
-            place = np.searchsorted(self._far_ids, far_ids)
-            self._far_ids = np.insert(self._far_ids, place, far_ids)
-            self._far_codes = np.insert(self._far_codes, place, far_codes)
+            position = np.searchsorted(self._far_ids, far_ids)
+            self._far_ids = np.insert(self._far_ids, position, far_ids)
+            self._far_codes = np.insert(self._far_codes, position, far_codes)

@@ -1,4 +1,4 @@
-"""From whatever holds ratings to a prepared dataset, without ever holding them all."""
+"""Prepares a dataset in steps: stage the rows, assign splits, index ids, write the files."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from data_pipeline.dataset.new_folder import new_folder
 from data_pipeline.dataset.splits import DROPPED
 from data_pipeline.parsing.chunks import ReadReport
 from data_pipeline.prepare.progress import PrepareProgress
-from data_pipeline.prepare.splitting.assign import SplitAssignment, select_rows
+from data_pipeline.prepare.splitting.assign import SplitAssignment, assign_splits
 from data_pipeline.prepare.splitting.rules import check_split
 from data_pipeline.prepare.staging import Staging
-from data_pipeline.prepare.write import training_vocabularies, write_parts, write_sides
-from data_pipeline.sources.fingerprint import computed_beside
+from data_pipeline.prepare.write import training_vocabularies, write_splits, write_users_and_items
+from data_pipeline.sources.fingerprint import computed_in_background
 from data_pipeline.sources.source import RatingsSource
 
 
 @dataclass(frozen=True)
 class ExistingRows:
-    """What a dataset that is added to has already.
+    """What an existing dataset fixes when ratings are appended to it.
 
     Attributes:
-        labels: uint8, the parts of the rows that were staged first.
-        num_users, num_items: ids that have an index, which stays.
+        split_of_row: uint8, the split numbers of the existing rows, which are staged first.
+        num_users, num_items: the number of ids whose index must not change; they have the first codes.
     """
 
-    labels: np.ndarray
+    split_of_row: np.ndarray
     num_users: int
     num_items: int
 
@@ -42,22 +42,22 @@ class ExistingRows:
 def prepare_dataset(
     source: RatingsSource, config: DataConfig, out: Path, *, distinct: bool = False, quiet: bool = True
 ) -> PreparedDataset:
-    """Reads, splits, indexes and writes ratings to the new folder `out`, whole or not at all.
+    """Reads, splits and indexes ratings and writes them to the new folder `out`, atomically.
 
     Args:
-        distinct: pairs of user and item are taken as they are, also where some repeat.
+        distinct: skips the search for repeated (user, item) pairs and keeps all rows.
         quiet: shows no progress on stderr.
 
     Raises:
-        UserError: a mistake in the ratings or the settings, or `out` is not empty.
-        OSError: the disk is full, in words.
+        UserError: bad ratings or settings, or `out` is not empty.
+        OSError: the disk is full; the message says so.
     """
     check_split(config)
     progress = PrepareProgress(quiet=quiet)
     try:
         with (
             new_folder(out, last=MANIFEST) as folder,
-            computed_beside(lambda: source.fingerprint) as fingerprint,
+            computed_in_background(lambda: source.fingerprint) as fingerprint,
         ):
             staging = open_staging(folder, seed=config.split_seed)
             try:
@@ -68,15 +68,15 @@ def prepare_dataset(
                     num_train = staging.num_rows
                     stage(source.test, staging, report, progress)
                 staging.finish()
-                progress.selecting("selecting", staging.num_rows)
-                selection = select_rows(
+                progress.selecting("assigning splits", staging.num_rows)
+                assignment = assign_splits(
                     staging,
                     config,
                     num_train=num_train,
                     distinct=distinct,
                     say=lambda what: progress.selecting(what, staging.num_rows),
                 )
-                facts = write_files(folder, staging, selection, source.users, source.items, progress)
+                facts = write_files(folder, staging, assignment, source.users, source.items, progress)
             finally:
                 close_staging(staging)
             write_manifest(
@@ -101,19 +101,19 @@ def prepare_dataset(
 def open_staging(
     folder: Path, *, seed: int, users: pa.Array | None = None, items: pa.Array | None = None
 ) -> Staging:
-    """Staging in a folder of its own."""
+    """Creates the staging area in a subfolder."""
     (folder / "staging").mkdir()
     return Staging(folder / "staging", seed=seed, users=users, items=items)
 
 
 def close_staging(staging: Staging) -> None:
-    """Gives the room on the disk back."""
+    """Closes the staging area and deletes its files."""
     staging.close()
     shutil.rmtree(staging.folder, ignore_errors=True)
 
 
 def stage(source: RatingsSource, staging: Staging, report: ReadReport, progress: PrepareProgress) -> None:
-    """Reads the source to its end."""
+    """Reads all rows of the source into the staging area."""
     for batch in source.batches(report):
         staging.append(batch)
         progress.reading(report, staging.num_rows)
@@ -122,35 +122,35 @@ def stage(source: RatingsSource, staging: Staging, report: ReadReport, progress:
 def write_files(
     folder: Path,
     staging: Staging,
-    selection: SplitAssignment,
+    assignment: SplitAssignment,
     user_table: pa.Table | None,
     item_table: pa.Table | None,
     progress: PrepareProgress,
     *,
-    old: ExistingRows | None = None,
+    existing: ExistingRows | None = None,
 ) -> dict[str, Any]:
-    """Writes all files but the manifest; returns what that says of them."""
+    """Writes all files except the manifest; returns their entries for the manifest."""
     progress.selecting("indexing", staging.num_rows)
     users, items = training_vocabularies(
         staging,
-        selection.labels,
-        old_users=old.num_users if old else 0,
-        old_items=old.num_items if old else 0,
+        assignment.split_of_row,
+        num_existing_users=existing.num_users if existing else 0,
+        num_existing_items=existing.num_items if existing else 0,
     )
-    facts = write_parts(
+    facts = write_splits(
         folder,
         staging,
-        selection,
+        assignment,
         users,
         items,
         done=lambda rows: progress.writing(rows, staging.num_rows),
     )
-    facts["files"] |= write_sides(folder, users, items, user_table, item_table)
+    facts["files"] |= write_users_and_items(folder, users, items, user_table, item_table)
     num_users, num_items = len(users.vocabulary.ids), len(items.vocabulary.ids)
     return {
-        "rows": int(np.count_nonzero(selection.labels != DROPPED)),
-        "dropped_duplicates": selection.distinct.num_dropped,
-        "dropped_rare": selection.num_rare,
+        "rows": int(np.count_nonzero(assignment.split_of_row != DROPPED)),
+        "dropped_duplicates": assignment.duplicates.num_dropped,
+        "dropped_rare": assignment.num_rare,
         "users": num_users,
         "items": num_items,
         "sparsity": 1 - facts["splits"]["train"] / (num_users * num_items),

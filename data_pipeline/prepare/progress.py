@@ -1,4 +1,4 @@
-"""What a person sees while ratings are prepared; on stderr, so that stdout stays for results."""
+"""Progress of `prepare` on stderr; stdout is only for results."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import time
 
 from data_pipeline.parsing.chunks import ReadReport
 
-# Nothing is shown of what is done sooner.
+# No progress is shown before this time.
 SILENT_SECS = 1.5
 LINE_EVERY_SECS = 5.0
 TERMINAL_EVERY_SECS = 0.2
-# Assumed shares of the time (measured with 20 M rows of CSV): reading, selecting, writing.
+# Assumed shares of the time (measured with 20 M rows of CSV); the rest is for writing.
 READING, SELECTING = 0.6, 0.2
 
 
 class PrepareProgress:
-    """One line, rewritten in a terminal, else repeated now and then: phase, rows, rows/s, time left.
+    """Shows phase, rows, rows/s and time left: one line that is updated in a terminal, else a line every 5 s.
 
     Args:
         quiet: shows nothing.
@@ -30,21 +30,21 @@ class PrepareProgress:
         self._width = 0
 
     def reading(self, report: ReadReport, num_rows: int) -> None:
-        """After every batch."""
+        """To be called after every batch read."""
         done = report.bytes_read / report.total_bytes if report.total_bytes else None
         self._show("reading", num_rows, done, 0.0, READING)
 
     def selecting(self, what: str, num_rows: int) -> None:
-        """Before every step between reading and writing."""
+        """To be called before every step between reading and writing."""
         self._show(what, num_rows, 0.0, READING, SELECTING)
 
     def writing(self, num_done: int, num_rows: int) -> None:
-        """After every piece."""
+        """To be called after every group of rows written."""
         begin = READING + SELECTING
         self._show("writing", num_done, num_done / max(1, num_rows), begin, 1 - begin)
 
     def close(self) -> None:
-        """Clears the terminal's line."""
+        """Clears the progress line of the terminal."""
         if self._width:
             print("\r" + " " * self._width + "\r", end="", file=sys.stderr, flush=True)
             self._width = 0

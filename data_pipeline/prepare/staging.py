@@ -1,4 +1,4 @@
-"""Rows on disk while a dataset is prepared: columns of codes and values, gathered by where they will lie."""
+"""Temporary row storage on disk while a dataset is prepared: raw columns, sorted by bucket in runs."""
 
 from __future__ import annotations
 
@@ -25,28 +25,30 @@ DTYPES: dict[str, np.dtype] = {
     "timestamp": np.dtype(np.int64),
     "weight": np.dtype(np.float32),
 }
-# Rows gathered in one piece of the files.
+# Rows per run, the unit that is sorted by bucket in memory and then written.
 RUN_ROWS = 1 << 20
-# Rows worked on at once: what is made of them stays in a core's cache and in memory that the process has.
+# Rows processed at once: temporary arrays stay in a core's cache and in memory that is reused.
 CHUNK_ROWS = 1 << 18
-# By the upper bits of a row's key. A range of buckets is a range of rows in every run.
+# A row's bucket is the upper 8 bits of its key. In each run, the rows of a range of buckets are contiguous.
 NUM_BUCKETS = 256
-# Rows of a group of users, all columns of which are in memory at once, in every thread.
+# Rows in a group of users; each thread holds all columns of one group in memory.
 MIN_GROUP_ROWS = 1 << 22
 MAX_GROUPS = 16
 NUM_THREADS = min(4, num_cores())
 
 
 class Staging:
-    """Ratings in a folder of raw columns: `row` (the row's number in the source), `user` and `item` (codes),
-    `rating` and, where the source has them, `timestamp` and `weight`.
+    """Rows in a folder of raw column files.
 
-    Plain reads and writes: what the files take is the system's cache, not this process's memory.
+    The columns are `row` (row number in the source), `user` and `item` (codes), `rating` and, if the source
+    has them, `timestamp` and `weight`.
+
+    Files are accessed with plain reads and writes, so they use the page cache, not this process's memory.
 
     Args:
-        folder: exists; the columns' files are made in it.
-        seed: of the stored order.
-        users, items: ids that have codes already.
+        folder: an existing folder for the column files.
+        seed: seed of the stored order.
+        users, items: ids that get the first codes.
     """
 
     def __init__(
@@ -58,20 +60,19 @@ class Staging:
         self.num_rows = 0
         self._files: dict[str, int] = {}
         self._closing = ExitStack()
-        # The columns of the run that is coming in, and one as it is written: memory that is used again is
-        # cheaper than memory that the system has to clear first.
+        # Buffers for the current run and for one sorted column, reused because the system zeroes new memory.
         self._run: dict[str, np.ndarray] = {}
         self._ordered = np.empty(RUN_ROWS, np.int64)
-        self._num_waiting = 0
-        self._bounds: list[np.ndarray] = []  # of each run: where its buckets begin in the files, and the end
+        self._num_buffered = 0
+        self._bounds: list[np.ndarray] = []  # for each run: row offsets of its buckets, and of its end
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The columns that there are, in the order of `DTYPES`."""
+        """The present columns, in the order of `DTYPES`."""
         return tuple(name for name in DTYPES if name in self._files)
 
     def append(self, batch: pa.RecordBatch) -> None:
-        """Takes the next rows of the source."""
+        """Appends the next rows of the source."""
         if self.num_rows + len(batch) > MAX_ROWS:
             raise UserError(f"a dataset has at most {MAX_ROWS:,} rows, got more")
         columns = {
@@ -85,21 +86,21 @@ class Staging:
             for name in ("row", *columns):
                 self._open(name)
             self._run = {name: np.empty(RUN_ROWS, DTYPES[name]) for name in columns}
-        taken = 0
-        while taken < len(batch):
-            count = min(len(batch) - taken, RUN_ROWS - self._num_waiting)
+        num_copied = 0
+        while num_copied < len(batch):
+            count = min(len(batch) - num_copied, RUN_ROWS - self._num_buffered)
             for name, column in columns.items():
-                part = column[taken : taken + count]
-                self._run[name][self._num_waiting : self._num_waiting + count] = part
-            taken += count
-            self._num_waiting += count
+                part = column[num_copied : num_copied + count]
+                self._run[name][self._num_buffered : self._num_buffered + count] = part
+            num_copied += count
+            self._num_buffered += count
             self.num_rows += count
-            if self._num_waiting == RUN_ROWS:
+            if self._num_buffered == RUN_ROWS:
                 self._write_run()
 
     def finish(self) -> None:
-        """After the last row."""
-        if self._num_waiting:
+        """Writes the last run; to be called after the last row."""
+        if self._num_buffered:
             self._write_run()
         self._run, self._ordered = {}, np.empty(0, np.int64)
 
@@ -107,12 +108,12 @@ class Staging:
         self._closing.close()
 
     def chunks(self, names: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
-        """All rows, so many at a time that memory does not matter, in the order in which they lie."""
+        """Yields all rows in small chunks, in file order."""
         for first in range(0, self.num_rows, CHUNK_ROWS):
             yield self._read(names, first, min(first + CHUNK_ROWS, self.num_rows))
 
     def each_chunk(self, names: Sequence[str], function: Callable[[dict[str, np.ndarray]], None]) -> None:
-        """Calls the function with all chunks, from several threads."""
+        """Calls the function with every chunk, from several threads."""
         starts = range(0, self.num_rows, CHUNK_ROWS)
         in_threads(
             lambda first: function(self._read(names, first, min(first + CHUNK_ROWS, self.num_rows))), starts
@@ -120,7 +121,7 @@ class Staging:
 
     @cached_property
     def user_counts(self) -> np.ndarray:
-        """How many rows each user has, by code."""
+        """The number of rows of each user, by code."""
         counts = np.zeros(len(self.users), np.int64)
         for chunk in self.chunks(["user"]):
             counts += np.bincount(chunk["user"], minlength=len(counts))
@@ -129,11 +130,11 @@ class Staging:
     def user_groups(
         self, *, min_rows: int | None = None, max_groups: int = MAX_GROUPS
     ) -> list[tuple[int, int]]:
-        """Ranges of users' codes whose rows fit into memory; one user's are never in two.
+        """Ranges of user codes whose rows fit into memory; every user is in exactly one group.
 
         Args:
-            min_rows: of most groups.
-            max_groups: there may be twice as many, and one more.
+            min_rows: the target number of rows per group, default `MIN_GROUP_ROWS`.
+            max_groups: bounds the number of groups to 2 x max_groups + 1.
         """
         size = max(min_rows or MIN_GROUP_ROWS, -(-self.num_rows // max_groups))
         ends = np.cumsum(self.user_counts)
@@ -146,7 +147,7 @@ class Staging:
         return groups
 
     def rows_of_users(self, group: tuple[int, int], names: Sequence[str]) -> dict[str, np.ndarray]:
-        """All rows of a range of users."""
+        """All rows of a range of user codes."""
         if group == (0, len(self.users)):
             return self._read(names, 0, self.num_rows)
         parts = []
@@ -159,7 +160,7 @@ class Staging:
         return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
     def bucket_groups(self, max_rows: int) -> list[tuple[int, int]]:
-        """Ranges of buckets, in stored order, of about `max_rows` rows at the most."""
+        """Ranges of buckets, in stored order, with at most about `max_rows` rows each."""
         sizes = np.sum([np.diff(bounds) for bounds in self._bounds], axis=0)
         groups, first = [], 0
         for bucket in range(1, NUM_BUCKETS + 1):
@@ -181,7 +182,7 @@ class Staging:
         return columns
 
     def _write_run(self) -> None:
-        begin = self.num_rows - self._num_waiting
+        begin = self.num_rows - self._num_buffered
         rows = np.arange(begin, self.num_rows, dtype=np.uint32)
         bucket = (order_keys(rows, self.seed) >> np.uint32(24)).astype(np.uint8)
         order = np.argsort(bucket, kind="stable")
@@ -190,12 +191,12 @@ class Staging:
         self._bounds.append(bounds + begin)
         for name, column in {"row": rows, **self._run}.items():
             ordered = self._ordered.view(column.dtype)[: len(rows)]
-            # In its default mode `take` fills a copy first.
+            # The default mode of `take` would buffer the output.
             np.take(column[: len(rows)], order, out=ordered, mode="wrap")
             left = memoryview(ordered.data).cast("B")
             while left:
                 left = left[os.write(self._files[name], left) :]
-        self._num_waiting = 0
+        self._num_buffered = 0
 
     def _open(self, name: str) -> None:
         file = os.open(self.folder / f"{name}.staged", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -215,12 +216,12 @@ class Staging:
         while left:
             count = os.preadv(self._files[name], [left], offset)
             if not count:
-                raise OSError(f"{self.folder}: ended while it was read")
+                raise OSError(f"{self.folder}: a staging file ended while it was being read")
             left, offset = left[count:], offset + count
 
 
 def in_threads(function: Callable, arguments: Sequence) -> None:
-    """Calls the function with each argument, in a few threads; the first exception is raised."""
+    """Calls the function with each argument in a thread pool; raises the first exception."""
     with ThreadPoolExecutor(NUM_THREADS, "prepare") as threads:
         for _ in threads.map(function, arguments):
             pass

@@ -112,7 +112,8 @@ def test_bad_ratings_are_refused(sandbox, refused, content, message):
         (["good.csv/u.data"], "DATA: no such file or folder: good.csv/u.data"),
         (
             ["nothing"],
-            "DATA: a folder of ratings has u.data, ratings.dat or CSV, TSV or Parquet files, got nothing",
+            "DATA: a folder of ratings must have u.data, ratings.dat "
+            "or CSV, TSV or Parquet files, got nothing",
         ),
         (["good.csv", "--set", "data.test_fraction=0"], f"{TEST_FRACTION_RULE}, got 0.0"),
         (["good.csv", "--set", "data.test_fraction=1"], f"{TEST_FRACTION_RULE}, got 1.0"),
@@ -168,7 +169,7 @@ def test_prepare_writes_into_a_new_or_empty_folder_only(refused, out, message):
 
 def test_a_prepared_dataset_is_not_prepared_again(sandbox, refused):
     prepare_good(sandbox / "prepared")
-    message = "reeltrain: DATA: ratings are wanted, got the prepared dataset prepared"
+    message = "reeltrain: DATA: must be ratings, got the prepared dataset prepared"
     assert refused("prepare", "prepared", "--out", "out") == message
 
 

@@ -1,4 +1,4 @@
-"""Labels of a frame's rows, shared by the tests of what selects them."""
+"""Split assignments of the rows of a DataFrame, for the tests of the splitting wing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from data_pipeline.config import DataConfig
 from data_pipeline.dataset.splits import DROPPED, SPLITS
 from data_pipeline.prepare import staging as staging_module
 from data_pipeline.prepare.splitting import repeated_pairs as repeated
-from data_pipeline.prepare.splitting.assign import SplitAssignment, select_rows
+from data_pipeline.prepare.splitting.assign import SplitAssignment, assign_splits
 from data_pipeline.prepare.staging import Staging
 
 
@@ -42,7 +42,7 @@ def select(
     group_rows: int = 8,
     **arguments,
 ) -> SplitAssignment:
-    """What `select_rows` says of the frame's rows, staged in small pieces and in groups of few users."""
+    """Calls `assign_splits` for the rows of a frame, staged in small runs and in groups of few users."""
     with (
         patch.multiple(staging_module, RUN_ROWS=16, CHUNK_ROWS=6, MIN_GROUP_ROWS=group_rows),
         patch.object(repeated, "MIN_ROWS", 4),
@@ -53,21 +53,21 @@ def select(
             for batch in batches_of(frame, list(sizes)):
                 staging.append(batch)
             staging.finish()
-            return select_rows(staging, config, **arguments)
+            return assign_splits(staging, config, **arguments)
         finally:
             staging.close()
 
 
 def parts_of(frame: pd.DataFrame, config: DataConfig, **arguments) -> dict[str, list[int]]:
-    """Part -> its row numbers, ascending; `dropped` too."""
-    labels = select(frame, config, **arguments).labels
+    """Split name, or `dropped` -> its row numbers, ascending."""
+    split_of_row = select(frame, config, **arguments).split_of_row
     names = {**dict(enumerate(SPLITS)), DROPPED: "dropped"}
-    return {name: np.flatnonzero(labels == label).tolist() for label, name in names.items()}
+    return {name: np.flatnonzero(split_of_row == number).tolist() for number, name in names.items()}
 
 
 @st.composite
 def ratings_frames(draw, *, distinct: bool = True, min_rows: int = 12, max_rows: int = 80) -> pd.DataFrame:
-    """Few users and items, so that groups are large and pairs repeat; timestamps with ties."""
+    """Frames with few users and items, so that groups are large and pairs repeat; timestamps have ties."""
     num_rows = draw(st.integers(min_rows, max_rows))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     num_users = draw(st.integers(1, 12))
@@ -88,5 +88,5 @@ def ratings_frames(draw, *, distinct: bool = True, min_rows: int = 12, max_rows:
 
 
 def config_of(**settings) -> DataConfig:
-    """The default settings with some changed."""
+    """The default settings with some changes."""
     return replace(DataConfig(), **settings)

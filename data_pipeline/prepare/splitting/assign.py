@@ -1,4 +1,4 @@
-"""Which part each row belongs to: train, validation, test, or none."""
+"""Assigns each row to train, validation or test, or drops it: duplicates, k-core, split rule."""
 
 from __future__ import annotations
 
@@ -11,76 +11,76 @@ import numpy as np
 from data_pipeline.config import DataConfig
 from data_pipeline.dataset.splits import DROPPED, TEST, TRAIN, UNASSIGNED, VALIDATION
 from data_pipeline.prepare.splitting.duplicates import DuplicateReport, drop_duplicates
-from data_pipeline.prepare.splitting.k_core import drop_rare
+from data_pipeline.prepare.splitting.k_core import drop_outside_k_core
 from data_pipeline.prepare.splitting.rules import round_down, split_rows
 from data_pipeline.prepare.staging import Staging
 
 
 @dataclass(frozen=True)
 class SplitAssignment:
-    """One byte a row.
+    """The split of every row.
 
     Attributes:
-        labels: uint8 [rows of the source], by row number: a part's number or `DROPPED`.
-        distinct: what became of repeated ratings.
-        num_rare: rows dropped for their user's or item's few ratings.
+        split_of_row: uint8 [rows of the source]: `TRAIN`, `VALIDATION`, `TEST` or `DROPPED`.
+        duplicates: the result of resolving repeated ratings.
+        num_rare: the number of rows dropped by the k-core.
     """
 
-    labels: np.ndarray
-    distinct: DuplicateReport
+    split_of_row: np.ndarray
+    duplicates: DuplicateReport
     num_rare: int
 
     def num_rows(self) -> dict[str, int]:
-        """Part -> how many rows."""
-        counts = np.bincount(self.labels, minlength=3)
+        """Split name -> number of rows."""
+        counts = np.bincount(self.split_of_row, minlength=3)
         return {"train": counts[TRAIN], "validation": counts[VALIDATION], "test": counts[TEST]}
 
 
-def select_rows(
+def assign_splits(
     staging: Staging,
     config: DataConfig,
     *,
     num_train: int | None = None,
-    old_labels: np.ndarray | None = None,
+    existing_splits: np.ndarray | None = None,
     distinct: bool = False,
     say: Callable[[str], None] = lambda _phase: None,
 ) -> SplitAssignment:
-    """Drops repeated ratings, then users and items with few, then splits what is left.
+    """Resolves repeated ratings, applies the k-core and splits the remaining rows.
 
     Args:
-        num_train: of a predefined pair: the rows before this one are train, the others test.
-        old_labels: of the first rows, which have their parts already and keep them (`prepare --append`).
-        distinct: the pairs are known to be distinct, or taken as they are.
-        say: is told what is being done.
+        num_train: with a predefined pair, the number of training rows; all later rows are test rows.
+        existing_splits: splits of the first rows, which do not change (`prepare --append`).
+        distinct: skips the search for repeated ratings.
+        say: called with the name of each phase.
 
     Raises:
-        UserError: a repeated rating where that is an error, or a part without rows.
+        UserError: a repeated rating with `duplicates=error`, or an empty train or test split.
     """
-    labels = np.full(staging.num_rows, UNASSIGNED, np.uint8)
-    num_old = 0
-    if old_labels is not None:
-        num_old = len(old_labels)
-        labels[:num_old] = old_labels
+    split_of_row = np.full(staging.num_rows, UNASSIGNED, np.uint8)
+    num_existing = 0
+    if existing_splits is not None:
+        num_existing = len(existing_splits)
+        split_of_row[:num_existing] = existing_splits
     if num_train is not None:
-        labels[num_train:] = TEST
+        split_of_row[num_train:] = TEST
     say("looking for repeated ratings")
-    found = (
+    duplicates = (
         DuplicateReport()
         if distinct
-        else drop_duplicates(staging, labels, config.duplicates, num_train=num_train)
+        else drop_duplicates(staging, split_of_row, config.duplicates, num_train=num_train)
     )
     num_rare = 0
     if config.min_user_ratings > 1 or config.min_item_ratings > 1:
-        say("counting users' and items' ratings")
-        num_rare = drop_rare(
+        say("computing the k-core")
+        num_rare = drop_outside_k_core(
             staging,
-            labels,
+            split_of_row,
             min_user_ratings=config.min_user_ratings,
             min_item_ratings=config.min_item_ratings,
-            num_fixed=num_old,
+            num_fixed=num_existing,
         )
     say("splitting")
-    split_rows(staging, labels, config, rounding=math.ceil if old_labels is None else round_down)
-    assert not (labels == UNASSIGNED).any()
-    assert labels.max(initial=0) in (TRAIN, VALIDATION, TEST, DROPPED)
-    return SplitAssignment(labels=labels, distinct=found, num_rare=num_rare)
+    split_rows(staging, split_of_row, config, rounding=math.ceil if existing_splits is None else round_down)
+    assert not (split_of_row == UNASSIGNED).any()
+    assert split_of_row.max(initial=0) in (TRAIN, VALIDATION, TEST, DROPPED)
+    return SplitAssignment(split_of_row=split_of_row, duplicates=duplicates, num_rare=num_rare)

@@ -1,4 +1,4 @@
-"""Several ratings of one item by one user: which stays."""
+"""Resolves repeated ratings: keeps one row of each (user, item) pair."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from data_pipeline.prepare.staging import Staging, in_threads
 
 @dataclass(frozen=True)
 class DuplicateReport:
-    """What became of repeated ratings.
+    """The result of resolving repeated ratings.
 
     Attributes:
-        num_dropped: rows that others stand for.
-        mean_rows, mean_ratings: rows whose rating is now a mean, ascending (uint32), and that mean (float32).
+        num_dropped: the number of dropped rows.
+        mean_rows, mean_ratings: with `mean`, the kept rows (uint32, ascending) and their mean ratings
+            (float32).
     """
 
     num_dropped: int = 0
@@ -29,51 +30,52 @@ class DuplicateReport:
 
 def drop_duplicates(
     staging: Staging,
-    labels: np.ndarray,
+    split_of_row: np.ndarray,
     rule: Literal["keep-last", "keep-first", "mean", "error"],
     *,
     num_train: int | None = None,
 ) -> DuplicateReport:
-    """Keeps one row of each (user, item) pair and labels the others `DROPPED`.
+    """Keeps one row of each (user, item) pair and sets the others to `DROPPED`.
 
-    The last is that of the highest timestamp, of those the last in the source; without timestamps the last in
-    the source. With `mean` it gets the mean of all ratings. Where one of the rows has its part already, the
-    row that stays takes it.
+    The last row has the highest timestamp; ties and sources without timestamps go by the order of the source.
+    With `mean` the last row is kept and gets the mean of all ratings. If one of the rows is already assigned
+    to a split, the kept row takes that split.
 
-    Of a predefined pair each part is dealt with by itself, and of a pair of user and item that both have the
-    training row is dropped: what is tested on is what the test file says.
+    With predefined train and test sets, repeated ratings are resolved within each set. For a pair that occurs
+    in both, the training row is dropped, so test rows are exactly those of the test file.
 
     Args:
-        num_train: of a predefined pair: the rows before this one are train, the others test.
+        split_of_row: uint8 [rows], changed in place.
+        num_train: with a predefined pair, the number of training rows; all later rows are test rows.
 
     Raises:
-        UserError: there is one, and `rule` is `error`.
+        UserError: a pair is repeated and `rule` is `error`.
     """
     names = ["row", "user", "item", "rating"] + (["timestamp"] if "timestamp" in staging.names else [])
-    found: list[DuplicateReport] = []
+    reports: list[DuplicateReport] = []
     pairs = repeated_pairs(staging)
     if not len(pairs):
         return DuplicateReport()
 
-    def search(group: tuple[int, int]) -> None:
-        columns = _repeated(staging, group, names, pairs)
+    def resolve(group: tuple[int, int]) -> None:
+        columns = _repeated_rows(staging, group, names, pairs)
         if columns is not None:
-            found.append(_keep_one(columns, labels, rule, staging, num_train))
+            reports.append(_keep_one_of_each(columns, split_of_row, rule, staging, num_train))
 
-    in_threads(search, staging.user_groups())
-    rows = np.concatenate([each.mean_rows for each in found])
+    in_threads(resolve, staging.user_groups())
+    rows = np.concatenate([each.mean_rows for each in reports])
     order = np.argsort(rows)
     return DuplicateReport(
-        num_dropped=sum(each.num_dropped for each in found),
+        num_dropped=sum(each.num_dropped for each in reports),
         mean_rows=rows[order],
-        mean_ratings=np.concatenate([each.mean_ratings for each in found])[order],
+        mean_ratings=np.concatenate([each.mean_ratings for each in reports])[order],
     )
 
 
-def _repeated(
+def _repeated_rows(
     staging: Staging, group: tuple[int, int], names: list[str], pairs: np.ndarray
 ) -> dict[str, np.ndarray] | None:
-    """The rows of a group of users that have one of the pairs, ordered by pair, then from first to last."""
+    """The rows of a group of users that have one of `pairs`, ordered by pair, then from first to last."""
     num_items = len(staging.items)
     begin, end = np.searchsorted(pairs, np.array(group, np.uint64) * np.uint64(num_items))
     if begin == end:
@@ -91,21 +93,25 @@ def _repeated(
 
 
 def _rows_in(values: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """Where a column has one of the sorted values."""
-    # Most rows are ruled out by a hash of 20 bits, which is quicker than bisection.
+    """The positions in a column that hold one of the sorted values."""
+    # A 20-bit hash rules out most rows faster than binary search does.
     shift = column.dtype.type(column.itemsize * 8 - 20)
     odd = column.dtype.type(0x9E3779B97F4A7C15 >> (64 - column.itemsize * 8))
-    is_hash = np.zeros(1 << 20, bool)
-    is_hash[values * odd >> shift] = True
-    rows = np.flatnonzero(is_hash[column * odd >> shift])
+    has_hash = np.zeros(1 << 20, bool)
+    has_hash[values * odd >> shift] = True
+    rows = np.flatnonzero(has_hash[column * odd >> shift])
     nearest = np.minimum(np.searchsorted(values, column[rows]), len(values) - 1)
     return rows[values[nearest] == column[rows]]
 
 
-def _keep_one(
-    columns: dict[str, np.ndarray], labels: np.ndarray, rule: str, staging: Staging, num_train: int | None
+def _keep_one_of_each(
+    columns: dict[str, np.ndarray],
+    split_of_row: np.ndarray,
+    rule: str,
+    staging: Staging,
+    num_train: int | None,
 ) -> DuplicateReport:
-    """Deals with rows as `_repeated` gives them."""
+    """Resolves the repeated rows that `_repeated_rows` returns."""
     rows, pair = columns["row"], columns["pair"]
     begins = _begins(pair)
     if rule == "error":
@@ -113,24 +119,26 @@ def _keep_one(
         user = staging.users.ids()[int(columns["user"][first])].as_py()
         item = staging.items.ids()[int(columns["item"][first])].as_py()
         raise UserError(
-            "with data.duplicates=error a user rates an item once, "
+            "with data.duplicates=error a user may rate an item only once, "
             f"got {np.count_nonzero(pair == pair[first])} ratings of item {item!r} by user {user!r}"
         )
     if num_train is not None:
-        order = np.lexsort([rows >= num_train, pair])  # stable: within a part it stays from first to last
+        order = np.lexsort([rows >= num_train, pair])  # stable: first to last within train and test
         columns = {name: column[order] for name, column in columns.items()}
         rows, pair = columns["row"], columns["pair"]
         begins = _begins(pair, rows >= num_train)
     counts = np.diff(np.append(begins, len(rows)))
     kept = rows[begins if rule == "keep-first" else begins + counts - 1]
-    decided = np.minimum.reduceat(np.where(labels[rows] == UNASSIGNED, DROPPED, labels[rows]), begins)
-    stays = np.where(decided == DROPPED, UNASSIGNED, decided).astype(np.uint8)
+    assigned = np.minimum.reduceat(
+        np.where(split_of_row[rows] == UNASSIGNED, DROPPED, split_of_row[rows]), begins
+    )
+    kept_split = np.where(assigned == DROPPED, UNASSIGNED, assigned).astype(np.uint8)
     means = np.add.reduceat(columns["rating"].astype(np.float64), begins) / counts
-    # Of a pair in both parts the last is that of test.
+    # If a pair is in both train and test, its last row is a test row.
     is_last = np.append(pair[begins[1:]] != pair[begins[:-1]], True)
-    kept, stays, means = kept[is_last], stays[is_last], means[is_last]
-    labels[rows] = DROPPED
-    labels[kept] = stays
+    kept, kept_split, means = kept[is_last], kept_split[is_last], means[is_last]
+    split_of_row[rows] = DROPPED
+    split_of_row[kept] = kept_split
     num_dropped = len(rows) - len(kept)
     return (
         DuplicateReport(num_dropped, kept, means.astype(np.float32))
@@ -140,6 +148,6 @@ def _keep_one(
 
 
 def _begins(*columns: np.ndarray) -> np.ndarray:
-    """Where runs of equal values begin in columns that are ordered by them."""
+    """The first positions of runs of equal values in sorted columns."""
     differ = [column[1:] != column[:-1] for column in columns]
     return np.concatenate([[0], np.flatnonzero(np.logical_or.reduce(differ)) + 1])

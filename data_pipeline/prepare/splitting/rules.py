@@ -1,6 +1,6 @@
-"""Cuts rows into train, validation and test: the rules, which `data.split` names.
+"""The split rules that `data.split` names: they assign rows to train, validation and test.
 
-Validation is always cut from train, by the same rule, never from test.
+Validation rows are always taken from the training rows by the same rule, never from the test rows.
 """
 
 from __future__ import annotations
@@ -18,22 +18,21 @@ from data_pipeline.prepare.splitting.inverse_shuffle import draw_swaps, undo_shu
 from data_pipeline.prepare.staging import Staging, in_threads
 from data_pipeline.prepare.stored_order import order_keys
 
-# Which splits a setting has an effect on; elsewhere another value than the default is an error.
+# The splits that use a setting; with any other split a value other than the default is an error.
 _USED_BY = {
     "test_fraction": ("random", "per-user", "time"),
     "folds": ("k-fold",),
     "fold": ("k-fold",),
 }
-_KEYS_OF_USERS_ROWS = (
-    1  # so that which of a user's rows are tested on does not depend on where they are stored
-)
+# The `purpose` of the keys of the per-user split, which makes it independent of the stored order.
+_PER_USER_KEYS = 1
 
 
 def check_split(config: DataConfig) -> None:
-    """Refuses settings without an effect on the chosen split.
+    """Checks that every changed setting has an effect on the chosen split.
 
     Raises:
-        UserError: names the setting and its value.
+        UserError: names a setting without effect, and its value.
     """
     for name, splits in _USED_BY.items():
         value = getattr(config, name)
@@ -48,16 +47,16 @@ def check_split(config: DataConfig) -> None:
     ):
         raise UserError(
             "with data.split leave-last-out validation is one row a user: data.validation_fraction must be 0 "
-            f"or as by default, got {config.validation_fraction}"
+            f"or the default, got {config.validation_fraction}"
         )
 
 
-# How a share of rows becomes a number of rows.
+# Rounds a fractional number of rows to a whole number.
 Rounding = Callable[[float], int]
 
 
 def round_down(share: float) -> int:
-    """The number of rows for appended ones, so that a single one is for training.
+    """Rounds down; used for appended rows, so that a single new row is a training row.
 
     >>> round_down(0.29 * 100), round_down(0.2)
     (29, 0)
@@ -66,23 +65,23 @@ def round_down(share: float) -> int:
 
 
 def split_rows(
-    staging: Staging, labels: np.ndarray, config: DataConfig, *, rounding: Rounding = math.ceil
+    staging: Staging, split_of_row: np.ndarray, config: DataConfig, *, rounding: Rounding = math.ceil
 ) -> None:
-    """Labels all `UNASSIGNED` rows `TRAIN`, `VALIDATION` or `TEST`; a pure function of the rows and the seed.
+    """Assigns all `UNASSIGNED` rows to train, validation or test; a pure function of rows and seed.
 
     Args:
-        labels: uint8 [rows], by row number, changed in place.
-        rounding: of shares of all rows; those of a user are rounded half up.
+        split_of_row: uint8 [rows], changed in place.
+        rounding: rounds shares of all rows; shares of one user's rows are always rounded half up.
 
     Raises:
-        UserError: no row is left for train or for test.
+        UserError: train or test gets no row.
     """
     check_split(config)
     rule = _RULES.get(config.split, _split_predefined)
-    rule(staging, labels, config, rounding)
-    num_rows = int(np.count_nonzero(labels != DROPPED))
-    num_train, num_test = np.count_nonzero(labels == TRAIN), np.count_nonzero(labels == TEST)
-    if not num_train and (labels == VALIDATION).any():
+    rule(staging, split_of_row, config, rounding)
+    num_rows = int(np.count_nonzero(split_of_row != DROPPED))
+    num_train, num_test = np.count_nonzero(split_of_row == TRAIN), np.count_nonzero(split_of_row == TEST)
+    if not num_train and (split_of_row == VALIDATION).any():
         raise UserError(f"data.validation_fraction {config.validation_fraction} leaves no row to train on")
     if not num_train or not num_test:
         setting = (
@@ -96,7 +95,7 @@ def split_rows(
         )
 
 
-def random_labels(
+def random_assignment(
     num_rows: int,
     *,
     test_fraction: float,
@@ -104,21 +103,21 @@ def random_labels(
     seed: int,
     rounding: Rounding = math.ceil,
 ) -> np.ndarray:
-    """Labels (uint8) of a random split: as sets, scikit-learn's `train_test_split(random_state=seed)`, twice.
+    """A random split (uint8 [rows]): the same sets as applying scikit-learn's `train_test_split` twice.
 
-    >>> random_labels(10, test_fraction=0.2, validation_fraction=0.0, seed=42).tolist()
+    >>> random_assignment(10, test_fraction=0.2, validation_fraction=0.0, seed=42).tolist()
     [0, 2, 0, 0, 0, 0, 0, 0, 2, 0]
     """
     num_test = rounding(test_fraction * num_rows)
     with ThreadPoolExecutor(1, "split") as thread:
         swaps = thread.submit(draw_swaps, num_rows, seed, first=max(1, num_test))
-        train = _validation_labels(num_rows - num_test, validation_fraction, seed, rounding)
-        labels = np.concatenate([np.full(num_test, TEST, np.uint8), train])
-        undo_swaps(labels, swaps.result())
-    return labels
+        train = _validation_assignment(num_rows - num_test, validation_fraction, seed, rounding)
+        split_of_row = np.concatenate([np.full(num_test, TEST, np.uint8), train])
+        undo_swaps(split_of_row, swaps.result())
+    return split_of_row
 
 
-def fold_labels(
+def fold_assignment(
     num_rows: int,
     *,
     folds: int,
@@ -127,33 +126,37 @@ def fold_labels(
     seed: int,
     rounding: Rounding = math.ceil,
 ) -> np.ndarray:
-    """Labels (uint8) of one of several folds: scikit-learn's `KFold(folds, shuffle=True, random_state=seed)`.
+    """One fold (uint8 [rows]) of scikit-learn's `KFold(folds, shuffle=True, random_state=seed)`.
 
-    Validation is `train_test_split` of the training rows as `KFold` gives them, in ascending order.
+    Validation is `train_test_split` of the training rows in ascending order, as `KFold` returns them.
     """
-    labels = np.full(num_rows, TRAIN, np.uint8)
-    # The first num_rows % folds folds have one row more, where shares are not rounded down.
+    split_of_row = np.full(num_rows, TRAIN, np.uint8)
+    # The first num_rows % folds folds have one row more, unless shares are rounded down.
     more = num_rows % folds if rounding is math.ceil else 0
     bounds = [num * (num_rows // folds) + min(num, more) for num in (fold, fold + 1)]
-    labels[bounds[0] : bounds[1]] = TEST
-    undo_shuffle(labels, seed)
-    rest = labels == TRAIN
-    labels[rest] = _validation_labels(int(np.count_nonzero(rest)), validation_fraction, seed, rounding)
-    return labels
+    split_of_row[bounds[0] : bounds[1]] = TEST
+    undo_shuffle(split_of_row, seed)
+    rest = split_of_row == TRAIN
+    split_of_row[rest] = _validation_assignment(
+        int(np.count_nonzero(rest)), validation_fraction, seed, rounding
+    )
+    return split_of_row
 
 
-def _validation_labels(num_rows: int, fraction: float, seed: int, rounding: Rounding) -> np.ndarray:
-    """Labels (uint8) of rows that are for training: a random fraction is `VALIDATION`."""
-    labels = np.full(num_rows, TRAIN, np.uint8)
-    labels[: rounding(fraction * num_rows)] = VALIDATION
-    undo_shuffle(labels, seed)
-    return labels
+def _validation_assignment(num_rows: int, fraction: float, seed: int, rounding: Rounding) -> np.ndarray:
+    """Splits training rows (uint8 [rows]): a random fraction is `VALIDATION`, the rest `TRAIN`."""
+    split_of_row = np.full(num_rows, TRAIN, np.uint8)
+    split_of_row[: rounding(fraction * num_rows)] = VALIDATION
+    undo_shuffle(split_of_row, seed)
+    return split_of_row
 
 
-def _split_random(_staging: Staging, labels: np.ndarray, config: DataConfig, rounding: Rounding) -> None:
-    undecided = labels == UNASSIGNED
-    labels[undecided] = random_labels(
-        int(np.count_nonzero(undecided)),
+def _split_random(
+    _staging: Staging, split_of_row: np.ndarray, config: DataConfig, rounding: Rounding
+) -> None:
+    unassigned = split_of_row == UNASSIGNED
+    split_of_row[unassigned] = random_assignment(
+        int(np.count_nonzero(unassigned)),
         test_fraction=config.test_fraction,
         validation_fraction=config.validation_fraction,
         seed=config.split_seed,
@@ -161,10 +164,12 @@ def _split_random(_staging: Staging, labels: np.ndarray, config: DataConfig, rou
     )
 
 
-def _split_k_fold(_staging: Staging, labels: np.ndarray, config: DataConfig, rounding: Rounding) -> None:
-    undecided = labels == UNASSIGNED
-    labels[undecided] = fold_labels(
-        int(np.count_nonzero(undecided)),
+def _split_k_fold(
+    _staging: Staging, split_of_row: np.ndarray, config: DataConfig, rounding: Rounding
+) -> None:
+    unassigned = split_of_row == UNASSIGNED
+    split_of_row[unassigned] = fold_assignment(
+        int(np.count_nonzero(unassigned)),
         folds=config.folds,
         fold=config.fold,
         validation_fraction=config.validation_fraction,
@@ -173,61 +178,67 @@ def _split_k_fold(_staging: Staging, labels: np.ndarray, config: DataConfig, rou
     )
 
 
-def _split_predefined(_staging: Staging, labels: np.ndarray, config: DataConfig, rounding: Rounding) -> None:
-    """What is not in the pair's test file is train."""
-    undecided = labels == UNASSIGNED
-    num_rows = int(np.count_nonzero(undecided))
-    labels[undecided] = _validation_labels(num_rows, config.validation_fraction, config.split_seed, rounding)
+def _split_predefined(
+    _staging: Staging, split_of_row: np.ndarray, config: DataConfig, rounding: Rounding
+) -> None:
+    """The test rows are given; the other rows are train, minus a random validation share."""
+    unassigned = split_of_row == UNASSIGNED
+    num_rows = int(np.count_nonzero(unassigned))
+    split_of_row[unassigned] = _validation_assignment(
+        num_rows, config.validation_fraction, config.split_seed, rounding
+    )
 
 
-def _split_per_user(staging: Staging, labels: np.ndarray, config: DataConfig, _rounding: Rounding) -> None:
-    """Of a user's n rows n x fraction, rounded half up, are test, never all; so is validation of the rest.
+def _split_per_user(
+    staging: Staging, split_of_row: np.ndarray, config: DataConfig, _rounding: Rounding
+) -> None:
+    """Per user: n x fraction of n rows are test, rounded half up, never all; likewise validation of the rest.
 
-    Which ones: those with the lowest keys of the seed.
+    A user's rows are taken in ascending order of a random key, which depends on the seed and the row number.
     """
 
     def cut(group: tuple[int, int]) -> None:
-        columns = _undecided_rows(staging, labels, group, ["row", "user"])
+        columns = _unassigned_rows(staging, split_of_row, group, ["row", "user"])
         row, user = columns["row"], columns["user"]
-        key = order_keys(row, config.split_seed, purpose=_KEYS_OF_USERS_ROWS)
+        key = order_keys(row, config.split_seed, purpose=_PER_USER_KEYS)
         order = np.argsort(user.astype(np.uint64) << np.uint64(32) | key)
-        size, place = _sizes_and_places(user[order])
+        size, position = _sizes_and_positions(user[order])
         num_test = np.minimum(np.floor(config.test_fraction * size + 0.5), size - 1)
         rest = size - num_test
         num_validation = np.minimum(np.floor(config.validation_fraction * rest + 0.5), rest - 1)
-        part = np.full(len(row), TRAIN, np.uint8)
-        part[place < num_test + num_validation] = VALIDATION
-        part[place < num_test] = TEST
-        labels[row[order]] = part
+        splits = np.full(len(row), TRAIN, np.uint8)
+        splits[position < num_test + num_validation] = VALIDATION
+        splits[position < num_test] = TEST
+        split_of_row[row[order]] = splits
 
     in_threads(cut, staging.user_groups())
 
 
 def _split_leave_last_out(
-    staging: Staging, labels: np.ndarray, config: DataConfig, _rounding: Rounding
+    staging: Staging, split_of_row: np.ndarray, config: DataConfig, _rounding: Rounding
 ) -> None:
-    """A user's last row is test, the one before it validation, where a row is left to train on."""
+    """A user's last row is test and the one before it validation, as long as a training row is left."""
     names = ["row", "user"] + (["timestamp"] if "timestamp" in staging.names else [])
 
     def cut(group: tuple[int, int]) -> None:
-        columns = _undecided_rows(staging, labels, group, names)
+        columns = _unassigned_rows(staging, split_of_row, group, names)
         row, user = columns["row"], columns["user"]
         order = np.lexsort([row, *([columns["timestamp"]] if "timestamp" in columns else []), user])
-        size, place = _sizes_and_places(user[order])
-        part = np.full(len(row), TRAIN, np.uint8)
-        part[(place == size - 1) & (size >= 2)] = TEST
+        size, position = _sizes_and_positions(user[order])
+        splits = np.full(len(row), TRAIN, np.uint8)
+        splits[(position == size - 1) & (size >= 2)] = TEST
         if config.validation_fraction:
-            part[(place == size - 2) & (size >= 3)] = VALIDATION
-        labels[row[order]] = part
+            splits[(position == size - 2) & (size >= 3)] = VALIDATION
+        split_of_row[row[order]] = splits
 
     in_threads(cut, staging.user_groups())
 
 
-def _split_time(staging: Staging, labels: np.ndarray, config: DataConfig, rounding: Rounding) -> None:
-    """The latest rows are test, the latest of the others validation; in one second, by row."""
+def _split_time(staging: Staging, split_of_row: np.ndarray, config: DataConfig, rounding: Rounding) -> None:
+    """The latest rows are test, the latest of the rest validation; equal timestamps go by row number."""
     if "timestamp" not in staging.names:
         raise UserError("data.split time needs a timestamp column, got ratings without one")
-    num_rows = int(np.count_nonzero(labels == UNASSIGNED))
+    num_rows = int(np.count_nonzero(split_of_row == UNASSIGNED))
     if not num_rows:
         return
     num_test = rounding(config.test_fraction * num_rows)
@@ -235,44 +246,46 @@ def _split_time(staging: Staging, labels: np.ndarray, config: DataConfig, roundi
     times = np.empty(num_rows, np.int64)
     filled = 0
     for chunk in staging.chunks(["row", "timestamp"]):
-        found = chunk["timestamp"][labels[chunk["row"]] == UNASSIGNED]
-        times[filled : filled + len(found)] = found
-        filled += len(found)
+        unassigned_times = chunk["timestamp"][split_of_row[chunk["row"]] == UNASSIGNED]
+        times[filled : filled + len(unassigned_times)] = unassigned_times
+        filled += len(unassigned_times)
     bounds = {num_rows - num_test, num_rows - num_test - num_validation} - {num_rows}
     if bounds:
         times.partition(sorted(bounds))
-    for label, number in ((TEST, num_test), (VALIDATION, num_validation)):
+    for split, number in ((TEST, num_test), (VALIDATION, num_validation)):
         if number:
-            # What is later has been taken already, so the boundary is the same among all and among the rest.
-            place = num_rows - num_test - (0 if label == TEST else num_validation)
-            _label_latest(staging, labels, int(times[place]), number, label)
-    labels[labels == UNASSIGNED] = TRAIN
+            # Later rows are already assigned, so the position among all rows is also right for the rest.
+            position = num_rows - num_test - (0 if split == TEST else num_validation)
+            _assign_latest(staging, split_of_row, int(times[position]), number, split)
+    split_of_row[split_of_row == UNASSIGNED] = TRAIN
 
 
-def _label_latest(staging: Staging, labels: np.ndarray, boundary: int, number: int, label: int) -> None:
-    """Labels the latest so many undecided rows, of which the earliest has the timestamp `boundary`."""
+def _assign_latest(
+    staging: Staging, split_of_row: np.ndarray, boundary: int, number: int, split: int
+) -> None:
+    """Assigns `split` to the `number` latest unassigned rows, the first of which has timestamp `boundary`."""
     at_boundary, later = [], 0
     for chunk in staging.chunks(["row", "timestamp"]):
-        free = labels[chunk["row"]] == UNASSIGNED
+        free = split_of_row[chunk["row"]] == UNASSIGNED
         after = chunk["row"][free & (chunk["timestamp"] > boundary)]
-        labels[after] = label
+        split_of_row[after] = split
         later += len(after)
         at_boundary.append(chunk["row"][free & (chunk["timestamp"] == boundary)])
     rows = np.concatenate(at_boundary)
     rows.sort()
-    labels[rows[len(rows) - (number - later) :]] = label
+    split_of_row[rows[len(rows) - (number - later) :]] = split
 
 
-def _undecided_rows(
-    staging: Staging, labels: np.ndarray, group: tuple[int, int], names: list[str]
+def _unassigned_rows(
+    staging: Staging, split_of_row: np.ndarray, group: tuple[int, int], names: list[str]
 ) -> dict[str, np.ndarray]:
     columns = staging.rows_of_users(group, names)
-    undecided = labels[columns["row"]] == UNASSIGNED
-    return columns if undecided.all() else {name: column[undecided] for name, column in columns.items()}
+    unassigned = split_of_row[columns["row"]] == UNASSIGNED
+    return columns if unassigned.all() else {name: column[unassigned] for name, column in columns.items()}
 
 
-def _sizes_and_places(user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For rows ordered by user: how many rows the user has, and which of them, from 0, this one is."""
+def _sizes_and_positions(user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For rows ordered by user: (number of rows of the user, position of the row among them, from 0)."""
     begins = np.flatnonzero(np.diff(user, prepend=-1))
     sizes = np.diff(np.append(begins, len(user)))
     return np.repeat(sizes, sizes), np.arange(len(user)) - np.repeat(begins, sizes)

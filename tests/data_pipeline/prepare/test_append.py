@@ -1,4 +1,4 @@
-"""Ratings added to a prepared dataset: old indices and parts stay, duplicates are one, all or nothing."""
+"""Appending ratings keeps indices and splits, resolves duplicates and replaces the dataset atomically."""
 
 import contextlib
 import json
@@ -28,7 +28,7 @@ PAIR = ["user_id", "item_id"]
 
 
 def ratings(users, items, num_rows, seed):
-    """Distinct pairs of these users and items."""
+    """Ratings of distinct pairs of these users and items."""
     rng = np.random.default_rng(seed)
     cells = rng.permutation(len(users) * len(items))[:num_rows]
     return pd.DataFrame(
@@ -59,7 +59,7 @@ def rows_of(dataset, split):
     return pd.concat(batches).astype({"rating": np.float32}).sort_values(PAIR, ignore_index=True)
 
 
-def test_old_rows_keep_their_part_and_old_ids_their_index(tmp_path):
+def test_existing_rows_keep_their_split_and_existing_ids_their_index(tmp_path):
     old = prepare(OLD, tmp_path / "data")
     before = {split: rows_of(old, split) for split in SPLITS}
     users, items = old.user_vocabulary.ids.to_pylist(), old.item_vocabulary.ids.to_pylist()
@@ -81,7 +81,7 @@ def test_old_rows_keep_their_part_and_old_ids_their_index(tmp_path):
 
 
 @pytest.mark.parametrize("rule", ["keep-last", "keep-first", "mean"])
-def test_a_new_rating_of_a_pair_takes_the_old_ones_part(tmp_path, rule):
+def test_a_new_rating_of_a_known_pair_takes_the_split_of_the_existing_one(tmp_path, rule):
     old = prepare(OLD, tmp_path / "data", duplicates=rule)
     before = pd.concat([rows_of(old, split).assign(split=split) for split in SPLITS]).set_index(PAIR)
     again = OLD.iloc[:200].assign(rating=lambda rows: 6 - rows["rating"], timestamp=2 * 10**6)
@@ -99,15 +99,15 @@ def test_a_new_rating_of_a_pair_takes_the_old_ones_part(tmp_path, rule):
     assert dataset.manifest["dropped_duplicates"] == 200
 
 
-def test_with_duplicates_as_an_error_a_known_pair_is_one_and_nothing_changes(tmp_path):
+def test_with_duplicates_error_a_known_pair_is_refused_and_nothing_changes(tmp_path):
     old = prepare(OLD, tmp_path / "data", duplicates="error")
-    with pytest.raises(UserError, match="a user rates an item once, got 2 ratings"):
+    with pytest.raises(UserError, match="a user may rate an item only once, got 2 ratings"):
         append(OLD.iloc[:1], old.path)
     assert check_dataset(old.path).fingerprint == old.fingerprint
     assert not list(tmp_path.glob(".*"))
 
 
-def test_strings_turn_all_ids_to_strings_with_their_indices(tmp_path):
+def test_string_ids_make_all_ids_strings_with_the_same_indices(tmp_path):
     old = prepare(OLD, tmp_path / "data")
     users = [str(each) for each in old.user_vocabulary.ids.to_pylist()]
     dataset = append(NEW.assign(user_id="new " + NEW["user_id"].astype(str)), old.path)
@@ -127,7 +127,7 @@ def test_an_id_that_only_test_rows_had_gets_an_index_once_it_is_trained_on(tmp_p
 
 
 @pytest.mark.parametrize("split", ["random", "time"])
-def test_an_append_of_known_ratings_alone_changes_no_row(tmp_path, split):
+def test_appending_only_known_ratings_changes_no_row(tmp_path, split):
     old = prepare(OLD, tmp_path / "data", split=split)
     before = {part: rows_of(old, part) for part in SPLITS}
     new = append(OLD, tmp_path / "data")
@@ -152,7 +152,7 @@ def test_several_appends_and_side_tables(tmp_path):
     assert titles[45] == "two 45"
 
 
-def test_side_features_wait_for_ids_that_come_later_and_fill_what_was_null(tmp_path):
+def test_side_features_are_kept_for_later_ids_and_fill_nulls(tmp_path):
     table = {"item_id": [*range(30), 45], "title": ["", *(f"one {i}" for i in range(1, 30)), "one 45"]}
     frame = pd.DataFrame(table | {"tags": ["a|b"] * 31, "year": [None] * 10 + [1990] * 21})
     frame.loc[:9, "tags"] = ""
@@ -180,7 +180,7 @@ def test_side_features_wait_for_ids_that_come_later_and_fill_what_was_null(tmp_p
 
 
 @pytest.mark.parametrize("split", ["random", "per-user", "leave-last-out", "time", "k-fold"])
-def test_one_new_row_is_trained_on(tmp_path, split):
+def test_a_single_new_row_is_a_training_row(tmp_path, split):
     old = prepare(OLD, tmp_path / "data", split=split)
     dataset = append(NEW.iloc[:1], old.path)
     assert dataset.manifest["splits"] == {
@@ -190,7 +190,7 @@ def test_one_new_row_is_trained_on(tmp_path, split):
 
 
 @pytest.mark.parametrize("split", ["per-user", "leave-last-out", "time", "k-fold"])
-def test_every_split_takes_more(tmp_path, split):
+def test_every_split_rule_supports_append(tmp_path, split):
     old = prepare(OLD, tmp_path / "data", split=split)
     before = rows_of(old, "test")
     dataset = append(NEW, old.path)
@@ -200,7 +200,7 @@ def test_every_split_takes_more(tmp_path, split):
     assert before.merge(after, on=PAIR).shape[0] == len(before)
 
 
-def test_the_core_drops_new_rows_only(tmp_path):
+def test_the_k_core_drops_new_rows_only(tmp_path):
     old = prepare(OLD, tmp_path / "data", min_user_ratings=5)
     few = pd.DataFrame({"user_id": [900, 100, 100], "item_id": [1, 200, 201], "rating": 3.0, "timestamp": 1})
     dataset = append(few, old.path)
@@ -208,7 +208,7 @@ def test_the_core_drops_new_rows_only(tmp_path):
     assert dataset.manifest["dropped_rare"] == old.manifest["dropped_rare"] + 1
 
 
-def test_what_does_not_fit_is_refused(tmp_path, capsys):
+def test_ratings_that_do_not_fit_are_refused(tmp_path, capsys):
     old = prepare(OLD, tmp_path / "data")
     with pytest.raises(UserError, match=r"must have the dataset's columns .* timestamp\), got user_id"):
         append(NEW.drop(columns="timestamp"), old.path)
@@ -254,7 +254,7 @@ def test_an_append_killed_at_any_moment_leaves_the_old_dataset_or_the_new(tmp_pa
     for _ in range(8):
         runs.killed_within(command, tmp_path / ".data.partial", work_secs * draw.uniform(0, 1))
         left += (tmp_path / ".data.partial").exists()
-        # Once the new rows are in, another append of the same leaves it as large.
+        # If the new rows are in already, appending them again does not change the size.
         assert check_dataset(old.path).manifest["rows"] in (200_000, 250_000)
     assert left >= 2
     subprocess.run(command, capture_output=True, timeout=60, check=True)
@@ -262,7 +262,7 @@ def test_an_append_killed_at_any_moment_leaves_the_old_dataset_or_the_new(tmp_pa
     assert not list(tmp_path.glob(".*"))
 
 
-def test_dropped_rows_of_an_append_are_named(tmp_path, monkeypatch, capsys):
+def test_dropped_rows_of_an_append_are_reported(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     OLD.assign(rating=OLD["rating"].astype(str).where(OLD.index != 7, "bad")).to_csv("old.csv", index=False)
     NEW.assign(rating=NEW["rating"].astype(str).where(NEW.index != 20, "worse")).to_csv(
@@ -282,14 +282,14 @@ def test_dropped_rows_of_an_append_are_named(tmp_path, monkeypatch, capsys):
     assert told["appended"][1]["dropped_duplicates"] == 299
 
 
-def test_what_another_process_appended_meanwhile_stays(tmp_path, monkeypatch):
+def test_rows_that_another_process_appended_meanwhile_are_kept(tmp_path, monkeypatch):
     prepare(OLD, tmp_path / "data")
     locked = append_module.replaced_folder
 
     @contextlib.contextmanager
     def after_another(path):
         monkeypatch.setattr(append_module, "replaced_folder", locked)
-        append(NEW, path)  # as if it had had the lock until now
+        append(NEW, path)  # as if another process had held the lock until now
         with locked(path) as folder:
             yield folder
 

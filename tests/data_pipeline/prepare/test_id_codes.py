@@ -1,4 +1,4 @@
-"""The growing table of ids, against a dictionary."""
+"""`IdCodes`, compared with a dictionary."""
 
 import numpy as np
 import pyarrow as pa
@@ -19,12 +19,12 @@ batches = st.lists(integers, max_size=20).map(lambda ids: pa.array(ids, pa.int64
 @pytest.fixture(autouse=True, scope="module")
 def small_window():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codes_module, "WINDOW", 10)  # so that integers are found in both ways
+        patch.setattr(codes_module, "WINDOW", 10)  # so that both lookup paths are used
         yield
 
 
 @given(st.lists(batches, max_size=6))
-def test_every_id_has_one_code_whatever_the_batches(batches):
+def test_every_id_has_one_code_for_any_batches(batches):
     codes = IdCodes()
     found = [codes.codes(batch) for batch in batches]
     asked = [str(each) for batch in batches for each in batch.to_pylist()]

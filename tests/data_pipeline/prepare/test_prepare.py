@@ -1,4 +1,4 @@
-"""Preparing leaves a whole dataset or nothing: after errors, kills and on a full disk."""
+"""`prepare` is atomic: it leaves a complete dataset or nothing, after errors, kills and on a full disk."""
 
 import contextlib
 import hashlib
@@ -45,7 +45,7 @@ def listing(folder):
 
 @contextlib.contextmanager
 def file_size_limit(num_bytes):
-    """A disk that is full: no file of this process grows beyond so many bytes."""
+    """Simulates a full disk: no file of this process may exceed a number of bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
@@ -58,7 +58,7 @@ def file_size_limit(num_bytes):
 
 @pytest.fixture
 def many_ratings(tmp_path):
-    """A CSV of 200,000 ratings: some 4 MB of staging, 3 MB of training rows."""
+    """A CSV of 200,000 ratings: about 4 MB of staging files, 3 MB of training rows."""
     rng = np.random.default_rng(1)
     cells = rng.permutation(2_000 * 500)[:200_000]
     frame = pd.DataFrame(
@@ -69,9 +69,11 @@ def many_ratings(tmp_path):
 
 
 @pytest.mark.parametrize("folder_exists", [False, True])
-# Of 200,000 rows: staging has 800,000 bytes a column, train.arrow about 1.8 million, users.arrow 16,000.
+# For 200,000 rows: staging has 800,000 bytes per column, train.arrow about 1.8 million, users.arrow 16,000.
 @pytest.mark.parametrize("num_bytes", [5_000, 500_000, 1_000_000])
-def test_a_full_disk_is_one_line_and_leaves_nothing(many_ratings, tmp_path, capsys, folder_exists, num_bytes):
+def test_a_full_disk_is_a_one_line_error_and_leaves_nothing(
+    many_ratings, tmp_path, capsys, folder_exists, num_bytes
+):
     out = tmp_path / "out" / "prepared"
     (out if folder_exists else tmp_path).mkdir(parents=True, exist_ok=True)
     before = listing(tmp_path)
@@ -84,7 +86,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(many_ratings, tmp_path, caps
 
 
 @pytest.mark.parametrize("folder_exists", [False, True])
-@pytest.mark.parametrize("step", ["write_parts", "write_sides", "training_vocabularies"])
+@pytest.mark.parametrize("step", ["write_splits", "write_users_and_items", "training_vocabularies"])
 def test_a_step_that_fails_leaves_nothing(tiny_ratings, tmp_path, monkeypatch, folder_exists, step):
     out = tmp_path / "out" / "prepared"
     (out if folder_exists else tmp_path).mkdir(parents=True, exist_ok=True)
@@ -127,8 +129,8 @@ def test_only_one_process_writes_a_folder_at_a_time(tiny_ratings, tmp_path):
 
 
 @pytest.mark.parametrize("num_moved", range(6))
-def test_a_folder_that_was_half_filled_is_cleared_by_the_next(tiny_ratings, tmp_path, num_moved):
-    # A process of its own, since what a kill leaves behind is the point.
+def test_a_half_filled_folder_is_cleared_by_the_next_run(tiny_ratings, tmp_path, num_moved):
+    # In a separate process, which can be killed.
     out = tmp_path / "out"
     out.mkdir()
     code = (
@@ -175,7 +177,7 @@ def test_a_process_killed_at_any_moment_leaves_no_half_dataset(many_ratings, tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["many.csv", "prepared"]
 
 
-def test_progress_tells_rows_per_second_and_time_left(many_ratings, tmp_path, monkeypatch, capsys):
+def test_progress_shows_rows_per_second_and_time_left(many_ratings, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(prepare_progress, "SILENT_SECS", 0.0)
     monkeypatch.setattr(prepare_progress, "LINE_EVERY_SECS", 0.0)
     monkeypatch.setattr(writing, "BUCKET_GROUP_ROWS", 50_000)
@@ -191,7 +193,7 @@ def test_progress_tells_rows_per_second_and_time_left(many_ratings, tmp_path, mo
     assert capsys.readouterr().err == ""
 
 
-def test_json_alone_stands_on_stdout(tiny_ratings, tmp_path, capsys):
+def test_stdout_has_only_json(tiny_ratings, tmp_path, capsys):
     main(
         [
             "prepare",
@@ -211,10 +213,10 @@ def test_json_alone_stands_on_stdout(tiny_ratings, tmp_path, capsys):
 @pytest.mark.parametrize("appends", [False, True])
 def test_an_error_does_not_wait_for_the_fingerprint(tiny_ratings, tmp_path, monkeypatch, appends):
     prepare(tiny_ratings, tmp_path / "out")
-    told = []
+    was_cancelled = []
 
-    def endless(_path, _start, given_up):
-        told.append(given_up.wait(60))
+    def endless(_path, _start, cancelled):
+        was_cancelled.append(cancelled.wait(60))
         raise CancelledError
 
     monkeypatch.setattr(fingerprint, "_hash_piece", endless)
@@ -223,21 +225,21 @@ def test_an_error_does_not_wait_for_the_fingerprint(tiny_ratings, tmp_path, monk
     new = tmp_path / "other"
     with pytest.raises(UserError, match="rating must be a finite number"):
         append_ratings(source, tmp_path / "out") if appends else prepare_dataset(source, DataConfig(), new)
-    assert told == [True]
+    assert was_cancelled == [True]
 
 
-def test_hashing_that_is_given_up_ends(tmp_path, monkeypatch):
+def test_cancelled_hashing_ends(tmp_path, monkeypatch):
     monkeypatch.setattr(fingerprint, "_PIECE_BYTES", 1)
     (tmp_path / "large").write_bytes(b"123")
-    given_up = threading.Event()
-    assert fingerprint._hash_piece(tmp_path / "large", 0, given_up) == hashlib.sha256(b"123").digest()
-    given_up.set()
+    cancelled = threading.Event()
+    assert fingerprint._hash_piece(tmp_path / "large", 0, cancelled) == hashlib.sha256(b"123").digest()
+    cancelled.set()
     with pytest.raises(CancelledError):
-        fingerprint._hash_piece(tmp_path / "large", 0, given_up)
+        fingerprint._hash_piece(tmp_path / "large", 0, cancelled)
 
 
 @pytest.mark.parametrize("kind", ["new", "existing", "replaced"])
-def test_all_is_on_the_disk_before_it_has_its_name(tiny_ratings, tmp_path, monkeypatch, kind):
+def test_all_files_are_synced_before_the_folder_is_renamed(tiny_ratings, tmp_path, monkeypatch, kind):
     out, on_disk, moved = tmp_path / "out", set(), []
     if kind == "replaced":
         prepare(tiny_ratings, out)

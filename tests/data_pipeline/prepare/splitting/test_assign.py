@@ -1,4 +1,4 @@
-"""Repeated ratings and the k-core, against slow references in pandas."""
+"""Repeated ratings and the k-core, compared with slow references in pandas."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ PAIR = ["user_id", "item_id"]
 
 
 def kept_rows(frame, rule):
-    """One row a pair: the last by time, then by place, or the first."""
+    """One row per pair: the last by timestamp, then by position, or the first."""
     ordered = frame.sort_values("timestamp", kind="stable") if "timestamp" in frame else frame
     return ordered.drop_duplicates(PAIR, keep="first" if rule == "keep-first" else "last").index
 
@@ -25,40 +25,42 @@ def enough_rows(frame):
 
 @pytest.mark.parametrize("rule", ["keep-last", "keep-first", "mean"])
 @given(frame=ratings_frames(distinct=False), has_time=st.booleans())
-def test_one_rating_of_a_pair_stays(rule, frame, has_time):
+def test_one_rating_of_each_pair_is_kept(rule, frame, has_time):
     assume(enough_rows(frame))
     if not has_time:
         frame = frame.drop(columns="timestamp")
-    selection = select(frame, config_of(duplicates=rule))
+    assignment = select(frame, config_of(duplicates=rule))
     kept = kept_rows(frame, rule)
-    assert np.flatnonzero(selection.labels != DROPPED).tolist() == sorted(kept)
-    assert selection.distinct.num_dropped == len(frame) - len(kept)
+    assert np.flatnonzero(assignment.split_of_row != DROPPED).tolist() == sorted(kept)
+    assert assignment.duplicates.num_dropped == len(frame) - len(kept)
     if rule == "mean":
         means = frame.groupby(PAIR)["rating"].transform("mean").astype(np.float32)
-        found = selection.distinct
-        assert found.mean_ratings.tolist() == means[found.mean_rows].tolist()
+        report = assignment.duplicates
+        assert report.mean_ratings.tolist() == means[report.mean_rows].tolist()
         repeated = frame.index[frame.duplicated(PAIR, keep=False)]
-        assert set(found.mean_rows.tolist()) == set(repeated) & set(kept)
+        assert set(report.mean_rows.tolist()) == set(repeated) & set(kept)
 
 
 def test_a_repeated_rating_can_be_an_error():
     frame = pd.DataFrame({"user_id": [1, 2, 1, 1], "item_id": [5, 5, 5, 6], "rating": 3.0})
-    with pytest.raises(UserError, match="a user rates an item once, got 2 ratings of item 5 by user 1"):
+    with pytest.raises(
+        UserError, match="a user may rate an item only once, got 2 ratings of item 5 by user 1"
+    ):
         select(frame, config_of(duplicates="error"))
     select(frame.drop(index=2), config_of(duplicates="error"))
 
 
-def test_more_cells_than_32_bits_can_count_are_told_apart():
-    # 70,000 users and items each: 4.9e9 cells. Every pair of (u, u) is once there, but for one.
+def test_pairs_are_distinguished_beyond_32_bits():
+    # 70,000 users x 70,000 items: 4.9e9 possible pairs. All pairs in the data are distinct except one.
     ids = np.arange(70_000)
     frame = pd.DataFrame({"user_id": ids, "item_id": ids[::-1], "rating": 3.0})
     frame = pd.concat([frame, frame.iloc[[69_999]]], ignore_index=True)
-    selection = select(frame, config_of(), sizes=(100_000,), group_rows=100_000)
-    assert np.flatnonzero(selection.labels == DROPPED).tolist() == [69_999]
+    assignment = select(frame, config_of(), sizes=(100_000,), group_rows=100_000)
+    assert np.flatnonzero(assignment.split_of_row == DROPPED).tolist() == [69_999]
 
 
 @given(ratings_frames(), st.integers(0, 6), st.integers(0, 6))
-def test_the_core_is_what_is_left_when_nothing_changes_any_more(frame, min_user, min_item):
+def test_the_k_core_is_the_fixed_point_of_dropping_rare_users_and_items(frame, min_user, min_item):
     core = frame
     while True:
         users, items = core["user_id"].value_counts(), core["item_id"].value_counts()
@@ -70,12 +72,12 @@ def test_the_core_is_what_is_left_when_nothing_changes_any_more(frame, min_user,
             break
         core = kept
     assume(len(core) >= 4)
-    selection = select(frame, config_of(min_user_ratings=min_user, min_item_ratings=min_item))
-    assert np.flatnonzero(selection.labels != DROPPED).tolist() == core.index.tolist()
-    assert selection.num_rare == len(frame) - len(core)
+    assignment = select(frame, config_of(min_user_ratings=min_user, min_item_ratings=min_item))
+    assert np.flatnonzero(assignment.split_of_row != DROPPED).tolist() == core.index.tolist()
+    assert assignment.num_rare == len(frame) - len(core)
 
 
-def test_repeated_ratings_do_not_count_for_the_core():
+def test_repeated_ratings_count_once_in_the_k_core():
     frame = pd.DataFrame(
         {"user_id": [1] * 5 + [2] * 5, "item_id": [7, 7, 7, 7, 8, 1, 2, 3, 4, 5], "rating": 3.0}
     )
@@ -83,52 +85,54 @@ def test_repeated_ratings_do_not_count_for_the_core():
     assert parts["dropped"] == [0, 1, 2, 3, 4]
 
 
-def test_a_pair_in_both_parts_of_a_predefined_split_is_tested_on_only():
+def test_a_pair_in_both_predefined_sets_is_only_in_test():
     frame = pd.DataFrame({"user_id": [1, 1, 2, 1], "item_id": [1, 2, 2, 2], "rating": [1.0, 2.0, 3.0, 4.0]})
     parts = parts_of(frame, config_of(split="u1", validation_fraction=0.0), num_train=3)
     assert parts == {"train": [0, 2], "validation": [], "test": [3], "dropped": [1]}
 
 
 @given(ratings_frames(distinct=False, min_rows=30))
-def test_rows_that_have_a_part_keep_it(frame):
+def test_existing_rows_keep_their_split(frame):
     assume(len(frame.drop_duplicates(PAIR)) > 20)
     old = frame.iloc[:15].drop_duplicates(PAIR)
     frame = pd.concat([old, frame.iloc[15:]], ignore_index=True)
-    old_labels = (np.arange(len(old)) % 3).astype(np.uint8)
-    part_of = dict(zip(map(tuple, old[PAIR].to_numpy().tolist()), old_labels.tolist(), strict=True))
-    labels = select(frame, config_of(), old_labels=old_labels).labels
-    for row in np.flatnonzero(labels != DROPPED):
+    existing_splits = (np.arange(len(old)) % 3).astype(np.uint8)
+    split_of_pair = dict(
+        zip(map(tuple, old[PAIR].to_numpy().tolist()), existing_splits.tolist(), strict=True)
+    )
+    split_of_row = select(frame, config_of(), existing_splits=existing_splits).split_of_row
+    for row in np.flatnonzero(split_of_row != DROPPED):
         pair = tuple(frame[PAIR].iloc[row].tolist())
-        assert labels[row] == part_of.get(pair, labels[row])
+        assert split_of_row[row] == split_of_pair.get(pair, split_of_row[row])
 
 
 @pytest.mark.parametrize("rule", ["keep-last", "keep-first", "mean"])
 @given(frame=ratings_frames(distinct=False, max_rows=60), num_test=st.integers(2, 11))
-def test_the_parts_of_a_predefined_pair_are_dealt_with_by_themselves(rule, frame, num_test):
+def test_repeated_ratings_are_resolved_within_each_predefined_set(rule, frame, num_test):
     num_train = len(frame) - num_test
     train, test = frame.iloc[:num_train], frame.iloc[num_train:]
     tested = {tuple(pair) for pair in test[PAIR].to_numpy().tolist()}
-    of_train = [row for row in kept_rows(train, rule) if tuple(frame[PAIR].loc[row]) not in tested]
-    assume(of_train)
-    selection = select(
+    kept_train = [row for row in kept_rows(train, rule) if tuple(frame[PAIR].loc[row]) not in tested]
+    assume(kept_train)
+    assignment = select(
         frame,
         config_of(split="u1", validation_fraction=0.0, duplicates=rule),
         num_train=num_train,
     )
-    assert np.flatnonzero(selection.labels == TRAIN).tolist() == sorted(of_train)
-    assert np.flatnonzero(selection.labels == TEST).tolist() == sorted(kept_rows(test, rule))
-    assert selection.distinct.num_dropped == np.count_nonzero(selection.labels == DROPPED)
-    means = dict(zip(selection.distinct.mean_rows, selection.distinct.mean_ratings, strict=True))
+    assert np.flatnonzero(assignment.split_of_row == TRAIN).tolist() == sorted(kept_train)
+    assert np.flatnonzero(assignment.split_of_row == TEST).tolist() == sorted(kept_rows(test, rule))
+    assert assignment.duplicates.num_dropped == np.count_nonzero(assignment.split_of_row == DROPPED)
+    means = dict(zip(assignment.duplicates.mean_rows, assignment.duplicates.mean_ratings, strict=True))
     if rule != "mean":
         assert not means
         return
     for part in (train, test):
         ratings = part.groupby(PAIR)["rating"].mean().astype(np.float32)
-        for row in part.index[selection.labels[part.index] != DROPPED]:
+        for row in part.index[assignment.split_of_row[part.index] != DROPPED]:
             assert means.get(row, frame["rating"][row]) == ratings[tuple(frame[PAIR].loc[row])]
 
 
-def test_a_pair_in_both_parts_can_be_an_error():
+def test_a_pair_in_both_predefined_sets_can_be_an_error():
     frame = pd.DataFrame({"user_id": [1, 2, 3, 1], "item_id": [5, 5, 5, 5], "rating": [1.0, 2, 3, 4]})
     with pytest.raises(UserError, match="got 2 ratings of item 5 by user 1"):
         select(frame, config_of(split="u1", duplicates="error"), num_train=3)

@@ -1,4 +1,4 @@
-"""Pairs that occur more than once, against NumPy's own count."""
+"""Pairs that occur more than once, compared with `numpy.unique`."""
 
 import numpy as np
 import pyarrow as pa
@@ -23,15 +23,15 @@ def staged(tmp_path):
     staging.close()
 
 
-# In one group of users the pairs need 64 bits; in many 32 suffice, though the numbers of all pairs need more.
+# With one group of users, pair numbers need 64 bits; with many groups 32 bits suffice within each.
 @pytest.mark.parametrize("min_rows", [1 << 30, 1000])
 @pytest.mark.parametrize("num_users", [3, 200_000])
 @pytest.mark.parametrize("num_repeats", [0, 1, 100_000])
-def test_repeated_pairs_are_those_that_numpy_counts(staged, monkeypatch, min_rows, num_users, num_repeats):
+def test_repeated_pairs_agree_with_numpy_unique(staged, monkeypatch, min_rows, num_users, num_repeats):
     monkeypatch.setattr(repeated, "MIN_ROWS", min_rows)
     rng = np.random.default_rng(num_users + num_repeats)
     user = np.arange(200_000) % num_users
-    item = np.arange(200_000)  # each has the same code
+    item = np.arange(200_000)  # each id equals its code
     row = np.concatenate([np.arange(200_000), rng.integers(0, 200_000, num_repeats)])
     user, item = user[row], item[row]
     pairs, counts = np.unique(user * 200_000 + item, return_counts=True)

@@ -1,4 +1,4 @@
-"""The splits, each against scikit-learn or a slow reference in pandas."""
+"""Each split rule, compared with scikit-learn or a slow reference in pandas."""
 
 import math
 
@@ -14,7 +14,7 @@ from data_pipeline.dataset.splits import TEST, TRAIN, VALIDATION
 from data_pipeline.errors import UserError
 from data_pipeline.prepare.prepare import prepare_dataset
 from data_pipeline.prepare.splitting.inverse_shuffle import undo_shuffle
-from data_pipeline.prepare.splitting.rules import check_split, random_labels
+from data_pipeline.prepare.splitting.rules import check_split, random_assignment
 from data_pipeline.prepare.stored_order import order_keys
 from data_pipeline.sources.open_source import open_source
 from support.selections import config_of, parts_of, ratings_frames
@@ -53,9 +53,11 @@ def same_rows(actual, expected):
 @given(
     num_rows=st.integers(2, 3000), test_fraction=st.floats(0.001, 0.999), validation=validations, seed=seeds
 )
-def test_a_random_split_has_the_rows_of_scikit_learns(num_rows, test_fraction, validation, seed):
+def test_a_random_split_equals_that_of_scikit_learn(num_rows, test_fraction, validation, seed):
     assume(np.ceil(test_fraction * num_rows) < num_rows)
-    labels = random_labels(num_rows, test_fraction=test_fraction, validation_fraction=validation, seed=seed)
+    labels = random_assignment(
+        num_rows, test_fraction=test_fraction, validation_fraction=validation, seed=seed
+    )
     train, test = train_test_split(np.arange(num_rows), test_size=test_fraction, random_state=seed)
     if validation:
         assume(math.ceil(validation * len(train)) < len(train))
@@ -67,8 +69,8 @@ def test_a_random_split_has_the_rows_of_scikit_learns(num_rows, test_fraction, v
 
 @pytest.mark.parametrize(("num_rows", "seed"), [(1, 0), (5, 0), (65_537, 1), (1 << 18, 42), (3_000_003, 7)])
 @pytest.mark.parametrize("same", [0.0, 0.2, 1.0])
-def test_an_undone_shuffle_is_numpys(num_rows, seed, same):
-    """All 256 labels, so that nearly every swap counts; the first ones alike, as those of test rows are."""
+def test_undo_shuffle_inverts_numpys_shuffle(num_rows, seed, same):
+    """With 256 different values nearly every swap matters; a constant prefix stands for the test rows."""
     labels = np.random.default_rng(seed).integers(0, 256, num_rows).astype(np.uint8)
     labels[: math.ceil(same * num_rows)] = 7
     undone = labels.copy()
@@ -87,7 +89,7 @@ def test_random_split_of_a_source(frame, test_fraction, validation, seed):
 
 
 @given(ratings_frames(), st.integers(2, 6), validations, seeds)
-def test_folds_are_scikit_learns_and_cover_every_row_once(frame, folds, validation, seed):
+def test_folds_equal_those_of_scikit_learn_and_cover_every_row_once(frame, folds, validation, seed):
     tested = []
     for fold, (train, test) in enumerate(KFold(folds, shuffle=True, random_state=seed).split(frame)):
         config = config_of(
@@ -104,7 +106,7 @@ def test_folds_are_scikit_learns_and_cover_every_row_once(frame, folds, validati
 
 
 @given(ratings_frames(), fractions, validations, seeds)
-def test_per_user_takes_so_many_of_each_users_rows_by_their_keys(frame, test_fraction, validation, seed):
+def test_per_user_takes_a_share_of_each_users_rows_by_key(frame, test_fraction, validation, seed):
     config = config_of(
         split="per-user", test_fraction=test_fraction, validation_fraction=validation, split_seed=seed
     )
@@ -125,7 +127,7 @@ def test_per_user_takes_so_many_of_each_users_rows_by_their_keys(frame, test_fra
 
 
 @given(ratings_frames(), st.sampled_from([0.0, 0.05]), st.booleans())
-def test_leave_last_out_takes_each_users_last_and_the_one_before(frame, validation, has_time):
+def test_leave_last_out_takes_each_users_last_two_rows(frame, validation, has_time):
     if not has_time:
         frame = frame.drop(columns="timestamp")
     expected = {"train": [], "validation": [], "test": []}
@@ -145,7 +147,7 @@ def test_leave_last_out_takes_each_users_last_and_the_one_before(frame, validati
 
 
 @given(ratings_frames(), fractions, validations)
-def test_time_cuts_off_the_latest(frame, test_fraction, validation):
+def test_the_time_split_takes_the_latest_rows(frame, test_fraction, validation):
     order = frame.sort_values("timestamp", kind="stable").index.tolist()
     num_test = math.ceil(test_fraction * len(frame))
     num_validation = math.ceil(validation * (len(frame) - num_test))
@@ -160,7 +162,7 @@ def test_time_cuts_off_the_latest(frame, test_fraction, validation):
 
 
 @given(ratings_frames(), st.integers(1, 5), validations, seeds)
-def test_a_predefined_pair_keeps_its_test_part_and_cuts_validation_from_train(
+def test_a_predefined_pair_keeps_its_test_rows_and_takes_validation_from_train(
     frame, num_test, validation, seed
 ):
     num_train = len(frame) - num_test
@@ -184,7 +186,7 @@ def test_neither_batches_nor_groups_change_a_split(split, frame):
     assert sum(map(len, expected.values())) == len(frame)
 
 
-def test_default_split_of_ml_100k_is_scikit_learns_with_seed_42(ml_100k, tmp_path):
+def test_the_default_split_of_ml_100k_is_scikit_learns_with_seed_42(ml_100k, tmp_path):
     parts = split_ratings(ml_100k, DataConfig(validation_fraction=0.0), tmp_path / "prepared")
     train, test = train_test_split(as_written(ml_100k / "u.data"), test_size=0.2, random_state=42)
     assert (len(parts["train"]), len(parts["test"])) == (80_000, 20_000)
@@ -192,7 +194,7 @@ def test_default_split_of_ml_100k_is_scikit_learns_with_seed_42(ml_100k, tmp_pat
     same_rows(parts["test"], test)
 
 
-def test_validation_of_a_predefined_pair_comes_from_its_base_alone(ml_100k, tmp_path):
+def test_validation_of_a_predefined_pair_comes_only_from_its_base_file(ml_100k, tmp_path):
     parts = split_ratings(ml_100k, DataConfig(split="u2", validation_fraction=0.05), tmp_path / "prepared")
     train, validation = train_test_split(as_written(ml_100k / "u2.base"), test_size=0.05, random_state=42)
     same_rows(parts["train"], train)
@@ -240,19 +242,19 @@ def test_a_setting_without_an_effect_is_refused(settings, message):
 
 
 @pytest.mark.parametrize(("num_rows", "test_fraction"), [(1, 0.2), (2, 0.9), (100, 0.999)])
-def test_no_split_leaves_nothing_to_train_on(num_rows, test_fraction):
+def test_a_split_without_training_rows_is_refused(num_rows, test_fraction):
     frame = pd.DataFrame({"user_id": 1, "item_id": range(num_rows), "rating": 3.0})
     with pytest.raises(UserError, match=f"at least one row for train .* got {num_rows} rating"):
         parts_of(frame, config_of(test_fraction=test_fraction, validation_fraction=0.0))
 
 
-def test_no_split_leaves_nothing_to_test_on():
+def test_a_split_without_test_rows_is_refused():
     frame = pd.DataFrame({"user_id": range(30), "item_id": 1, "rating": 3.0})
     with pytest.raises(UserError, match=r"one for test, got 30 .* with data\.split leave-last-out"):
         parts_of(frame, config_of(split="leave-last-out"))
 
 
-def test_time_needs_timestamps():
+def test_the_time_split_needs_timestamps():
     frame = pd.DataFrame({"user_id": range(30), "item_id": 1, "rating": 3.0})
     with pytest.raises(UserError, match=r"data\.split time needs a timestamp column"):
         parts_of(frame, config_of(split="time"))
