@@ -1,4 +1,4 @@
-"""`reeltrain` with a fault planted, as a program: faulty.py FAULT ARGUMENTS."""
+"""The `reeltrain` command with an injected bug, for tests of `verify`: faulty.py BUG ARGUMENTS."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def shift_one_replicas_batch() -> None:
-    """The last replica trains on the rows beside its own; a single device is as it should be."""
+    """The last replica trains on the wrong rows, shifted by one; a single device works correctly."""
     from data_pipeline.batches.order import BatchOrder
 
     rows = BatchOrder.rows
@@ -23,14 +23,14 @@ def shift_one_replicas_batch() -> None:
 
 
 def reduce_nothing() -> None:
-    """Every replica keeps what it computed itself."""
+    """The all-reduce does nothing: every replica keeps its own values."""
     import tensorflow as tf
 
     tf.distribute.StrategyExtended.reduce_to = lambda _self, _op, value, *_args, **_kwargs: value
 
 
 def fail_on_replicas() -> None:
-    """Only the single device can be set up."""
+    """Only a single device can be set up."""
     import tensorflow as tf
 
     def broken(*_args, **_kwargs):

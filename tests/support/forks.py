@@ -1,10 +1,10 @@
-"""Python programs as forks of one process that has TensorFlow loaded, whose seconds are then spent once.
+"""Runs Python programs as forks of one process with TensorFlow loaded, so that tests pay for its import once.
 
-    forks.py SOCKET                                 forks for every request, until its stdin ends
-    forks.py SOCKET -m MODULE | -c CODE | FILE ...  asks for a fork, waits for it and ends as it does
+    forks.py SOCKET                                 server: forks for every request, until its stdin ends
+    forks.py SOCKET -m MODULE | -c CODE | FILE ...  client: requests a fork, exits with its status
 
-The second is a Python that starts at once. The program has its arguments, environment, folder and streams, is
-sent its SIGINT and SIGTERM, and does not outlive it.
+The client behaves like a Python interpreter that starts at once. The program gets the client's arguments,
+environment, working directory and streams, receives its SIGINT and SIGTERM, and never outlives it.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ import socket
 import sys
 from collections.abc import Sequence
 
-# TensorFlow with them; it starts its threads with its first operation, which is after the fork.
+# These import TensorFlow, which starts threads only at its first operation, after the fork.
 LOADED = ("trainer.train", "trainer.verification.verify")
 BEFORE = frozenset(os.environ)
 
 
 class Fork:
-    """A program that was started.
+    """A program started by the server.
 
     Args:
-        path: the socket.
-        arguments: as Python takes them.
+        path: the server's socket.
+        arguments: the arguments of the Python interpreter.
         streams: the program's stdin, stdout and stderr.
 
     Attributes:
-        pid: of the program.
+        pid: the process id of the program.
     """
 
     def __init__(self, path: str, arguments: Sequence[str], *, streams: Sequence[int] = (0, 1, 2)) -> None:
@@ -45,37 +45,39 @@ class Fork:
         self.pid = int(self._file.readline())
 
     def wait(self) -> int:
-        """Its exit status, -N where signal N ended it."""
+        """Waits for the program; returns its exit status, -N if signal N ended it."""
         with self._connection, self._file:
             return int(self._file.readline())
 
 
 def serve(path: str) -> list[str]:
-    """Forks for every request until stdin ends; returns in a fork, with the arguments of its program."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the keepers
+    """Serves requests until stdin ends. Returns only in the forked program, with its arguments."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the watcher processes are not waited for
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
         print("ready", flush=True)
         while sys.stdin not in select.select([sys.stdin, listener], [], [])[0]:
-            asker, _ = listener.accept()
-            with asker:
+            client, _ = listener.accept()
+            with client:
                 if not os.fork():
-                    return keep(asker)
+                    return watch(client)
     sys.exit()
 
 
-def keep(asker: socket.socket) -> list[str]:
-    """Forks the program, ends it when nobody asks any more, tells its status; returns in the program."""
+def watch(client: socket.socket) -> list[str]:
+    """Forks the program, kills it if the client ends, sends its status. Returns only in the program."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    _, streams, _, _ = socket.recv_fds(asker, 1, 3)
-    file = asker.makefile("rw")
+    _, streams, _, _ = socket.recv_fds(client, 1, 3)
+    file = client.makefile("rw")
     request = json.loads(file.readline())
     pid = os.fork()
     if not pid:
         for name in BEFORE - request["environment"].keys():
             del os.environ[name]
-        os.environ.update(request["environment"])  # what the imports set stays unless it is set here, too
+        os.environ.update(
+            request["environment"]
+        )  # variables set by the imports stay, unless the client sets them too
         os.chdir(request["folder"])
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
@@ -86,14 +88,14 @@ def keep(asker: socket.socket) -> list[str]:
     with contextlib.suppress(BrokenPipeError):
         print(pid, file=file, flush=True)
         program = os.pidfd_open(pid)
-        if program not in select.select([asker, program], [], [])[0]:
+        if program not in select.select([client, program], [], [])[0]:
             os.kill(pid, signal.SIGKILL)
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), file=file, flush=True)
     os._exit(0)
 
 
-def become(arguments: list[str]) -> None:
-    """Runs the program as Python would."""
+def run_program(arguments: list[str]) -> None:
+    """Runs the program as the Python interpreter would."""
     import runpy
 
     if arguments[0] == "-c":
@@ -115,13 +117,13 @@ def main() -> None:
     if not arguments:
         import importlib
 
-        sys.modules["sklearn"] = None  # as the command line has it
+        sys.modules["sklearn"] = None  # as the command line does
         for name in LOADED:
             importlib.import_module(name)
 
         arguments = serve(path)
         sys.executable = os.path.join(os.path.dirname(path), "python")
-        become(arguments)
+        run_program(arguments)
     else:
         fork = Fork(path, arguments)
         for number in (signal.SIGINT, signal.SIGTERM):

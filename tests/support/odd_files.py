@@ -1,4 +1,4 @@
-"""Ratings files as no exporter should write them, and what accidents make of them."""
+"""Generates unusual ratings files, and damages files at random, for the reader fuzz test."""
 
 import csv
 import gzip
@@ -99,7 +99,7 @@ LINE_ENDS = ["\n", "\n", "\r\n", "\r"]
 
 
 def text_file(rng: random.Random, name: str) -> bytes:
-    """Mostly good rows."""
+    """A random text file with mostly good rows."""
     delimiter, quotes, has_header = FORMATS[name]
     if delimiter is None:
         delimiter = rng.choice([",", ",", ",", ";", "|"])
@@ -134,7 +134,7 @@ def text_file(rng: random.Random, name: str) -> bytes:
 
 
 def mutated(rng: random.Random, content: bytes) -> bytes:
-    """Another file by a few accidents."""
+    """Applies a few random mutations."""
     for _ in range(rng.choice([0, 1, 1, 2, 5])):
         content = accident(rng, content)
     return content
@@ -161,7 +161,7 @@ def accident(rng: random.Random, content: bytes) -> bytes:
 
 
 def compressed(rng: random.Random, content: bytes) -> tuple[bytes, Expected | None]:
-    """The file, and what is expected if that is not what is expected of the content."""
+    """Compresses and maybe damages a file: (file, expected result, None if that of the content)."""
     zstd = rng.random() < 0.5
     whole = pa.Codec("zstd").compress(content, asbytes=True) if zstd else gzip.compress(content, mtime=0)
     accident = rng.choice(["none", "none", "cut", "flip"])

@@ -1,4 +1,4 @@
-"""Files that no reader was made for. By hand: python -m support.reader_fuzz [CASES] [FIRST SEED]."""
+"""Fuzzes the readers with malformed files. By hand: python -m support.reader_fuzz [CASES] [FIRST SEED]."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ from support.slow_reader import Expected, csv_rows, expect, rows_of, written_as_
 
 
 def text_case(rng: random.Random, folder: Path) -> str:
-    """One text file, compressed or not: exactly the rows that the slow reader finds, or a refusal."""
+    """A text file, maybe compressed, must give exactly the rows of the slow reader, or an error."""
     name = rng.choice(list(FORMATS))
     content = rng.randbytes(rng.choice([1, 100, 3000])) if rng.random() < 0.03 else text_file(rng, name)
     content = mutated(rng, content)
@@ -44,7 +44,7 @@ def text_case(rng: random.Random, folder: Path) -> str:
 
 
 def parquet_case(rng: random.Random, folder: Path) -> str:
-    """A Parquet file, whole or damaged: its rows, or a refusal."""
+    """A Parquet file must give its rows, or an error if it is damaged."""
     num_rows = rng.choice([0, 1, 50])
     ids = rng.choice(
         [
@@ -84,7 +84,7 @@ def parquet_case(rng: random.Random, folder: Path) -> str:
 
 
 def side_case(rng: random.Random, folder: Path) -> str:
-    """A table of items: every row that the csv module finds, with ids that differ, or a refusal."""
+    """A side table must give every row that the csv module finds, with distinct ids, or an error."""
     num_rows = rng.choice([0, 3, 40])
     rows = [[f"{rng.choice('ai')}{row}", *rng.choices(IDS + NUMBERS, k=3)] for row in range(num_rows)]
     sink = io.StringIO(newline="")
@@ -98,7 +98,7 @@ def side_case(rng: random.Random, folder: Path) -> str:
     except UserError as error:
         require_one_line(error, path)
         if content == whole and rows:
-            raise AssertionError("a whole table must be read") from error
+            raise AssertionError("an undamaged table must be read") from error
         return "side table refused"
     text = content.removeprefix(BYTE_ORDER_MARK).decode(errors="surrogateescape")
     header, *found = [row for _, row in csv_rows(text, ",") if row]
@@ -108,7 +108,7 @@ def side_case(rng: random.Random, folder: Path) -> str:
 
 
 def compare(path: Path, expected: Expected, settings: dict, *, names_lines: bool = True) -> str:
-    """What came of it, after checks of both ways to treat bad rows."""
+    """Checks `bad_rows=drop` and `bad_rows=error` against the expectation; returns the kind of outcome."""
     refused = expected.refused or not expected.rows
     table, report, error = attempt(path, **settings, bad_rows="drop")
     if refused:

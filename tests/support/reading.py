@@ -1,4 +1,4 @@
-"""Reading whatever a test wrote, whole."""
+"""Writes files for tests and reads all of their ratings."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,7 +11,7 @@ from data_pipeline.sources.open_source import open_source
 
 
 def write(folder, content, name="ratings.csv"):
-    """The path of a new file."""
+    """Writes a new file; returns its path."""
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -19,7 +19,7 @@ def write(folder, content, name="ratings.csv"):
 
 
 def one_table(batches: list[pa.RecordBatch]) -> pa.Table:
-    """The batches below each other; ids that one of them has as strings are strings."""
+    """Concatenates batches; an id column becomes string if any batch has it as string."""
     schema = batches[0].schema
     for batch in batches:
         for position, column in enumerate(batch.schema):
@@ -37,12 +37,12 @@ def one_table(batches: list[pa.RecordBatch]) -> pa.Table:
 
 
 def table_of(source) -> pa.Table:
-    """All ratings of a source; ids that one of its batches has as strings are strings."""
+    """All ratings of a source in one table."""
     return one_table(list(source.batches(ReadReport())))
 
 
 def read_data(data, **settings) -> tuple[pa.Table, ReadReport]:
-    """All of DATA's ratings, and the report."""
+    """(all ratings of DATA, the report)."""
     report = ReadReport()
     table = one_table(list(open_source(data, DataConfig(**settings)).batches(report)))
     assert len(table) == report.rows
@@ -52,12 +52,12 @@ def read_data(data, **settings) -> tuple[pa.Table, ReadReport]:
 
 
 def read(folder, content, name="ratings.csv", **settings) -> pa.Table:
-    """The ratings in a file of this content."""
+    """Writes a file with this content and reads its ratings."""
     return read_data(write(folder, content, name), **settings)[0]
 
 
 def refusal(folder, content, name="ratings.csv", **settings) -> str:
-    """The error's text without the file's folder."""
+    """The error message for a file with this content, without the folder name."""
     with pytest.raises(UserError) as caught:
         read(folder, content, name, **settings)
     message = str(caught.value)

@@ -1,4 +1,4 @@
-"""Starts training in processes of their own and reads back what they left; shared by the tests."""
+"""Starts training in separate processes and reads back their results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FORKS = Path(__file__).with_name("forks.py")
 
 
 def prepare_generated(out: Path, *, num_train: int, num_validation: int = 0, num_test: int = 500) -> Path:
-    """A prepared dataset of generated ratings with exactly so many rows in each split."""
+    """A prepared dataset of generated ratings with exactly the given number of rows in each split."""
     num_ratings = num_train + num_validation + num_test
     ratings = generate_ratings(num_users=200, num_items=300, num_ratings=num_ratings, seed=7)
     config = DataConfig(  # fractions are rounded up to whole rows
@@ -40,7 +40,7 @@ def prepare_generated(out: Path, *, num_train: int, num_validation: int = 0, num
 
 @functools.cache
 def python() -> Path:
-    """A Python that has TensorFlow loaded when it starts, for tests of what comes after; see forks.py."""
+    """A Python executable that starts with TensorFlow already imported; see forks.py."""
     path = Path(tempfile.mkdtemp(prefix="reeltrain-forks-")) / "python"
     socket = path.with_name("socket")
     path.write_text(f"#!/bin/sh\nexec '{sys.executable}' -S -E '{FORKS}' '{socket}' \"$@\"\n")
@@ -49,7 +49,7 @@ def python() -> Path:
         [sys.executable, str(FORKS), str(socket)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is for the tests
+        start_new_session=True,  # so that Ctrl-C reaches only the tests
     )
     assert server.stdout.readline() == b"ready\n"
 
@@ -86,7 +86,7 @@ def train(
 
 
 def start(data: Path, workdir: Path, settings: dict[str, object]) -> subprocess.Popen:
-    """Begins training in the background."""
+    """Starts training in the background."""
     return subprocess.Popen(
         train_command(data, workdir, settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -113,18 +113,18 @@ def weights(workdir: Path) -> dict[str, np.ndarray]:
 
     reader = tf.train.load_checkpoint(str(workdir / "checkpoints"))
     names = reader.get_variable_to_shape_map()
-    # The others are of the position, which the curves show.
+    # The other variables hold the position, which metrics.jsonl shows.
     return {name: reader.get_tensor(name) for name in names if "/" in name or name == "step"}
 
 
 def largest_difference(one: dict, other: dict) -> float:
-    """Over all values of two dictionaries with the same keys."""
+    """The largest absolute difference over all values of two dictionaries with the same keys."""
     assert one.keys() == other.keys()
     return max(float(np.max(np.abs(np.asarray(one[key], float) - other[key]))) for key in one)
 
 
 def processes_with(text: str) -> list[int]:
-    """Ids of live processes with the text in their command line."""
+    """The ids of running processes with the text in their command line."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -137,10 +137,10 @@ def processes_with(text: str) -> list[int]:
 
 
 def killed_within(command: list[str], partial: Path, secs: float) -> tuple[bool, float]:
-    """Runs `prepare`, kills it so long after it began to work; whether it began, and how long it worked.
+    """Runs `prepare` and kills it `secs` after it began to stage rows: (whether it began, its run time).
 
     Args:
-        partial: its hidden folder, in which there may be remains of one before.
+        partial: its hidden folder, which may contain remains of an earlier process.
     """
 
     def staging() -> int | None:

@@ -1,4 +1,4 @@
-"""What a ratings file holds, by Python's csv module and row by row: what the readers are compared with."""
+"""A slow reference reader, with Python's csv module, row by row; the fast readers are compared with it."""
 
 import calendar
 import csv
@@ -25,7 +25,13 @@ NAMES = {
 
 @dataclass
 class Expected:
-    """Attributes: refused: the file as a whole is no ratings file; rows: user, item, rating, time, weight."""
+    """The expected result of reading a file.
+
+    Attributes:
+        refused: the file as a whole must be refused.
+        rows: (user, item, rating, time, weight) of the good rows.
+        bad_lines: the line numbers of the bad rows.
+    """
 
     refused: bool = False
     rows: list[tuple] = field(default_factory=list)
@@ -33,7 +39,7 @@ class Expected:
 
 
 def expect(content: bytes, *, delimiter: str | None, quotes: bool, has_header: bool) -> Expected:
-    """Args: delimiter: None where the header decides."""
+    """Reads a file; `delimiter=None` detects it from the header."""
     text = content.removeprefix(b"\xef\xbb\xbf").decode(errors="surrogateescape")
     if delimiter is None:
         first = next((row for _, row in csv_rows(text, ",") if row), None)
@@ -142,7 +148,7 @@ def number(text):
 
 
 def iso_time(text):
-    """Seconds since 1970; NaN where it is no date, or a date and a time."""
+    """Seconds since 1970; NaN unless the text is a date, or a date and a time."""
     form = r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d)?(\.\d{1,9})?(Z|[+-]\d\d:?\d\d)?)?"
     match = re.fullmatch(form, text, re.ASCII)
     if not match or (match[4] and not match[3]):
@@ -164,7 +170,7 @@ def is_text(text):
 
 
 def rows_of(table):
-    """A table as `Expected.rows` has it."""
+    """The rows of a table in the form of `Expected.rows`."""
     names = table.column_names
     columns = [
         [str(each) for each in table["user_id"].to_pylist()],
@@ -177,5 +183,5 @@ def rows_of(table):
 
 
 def written_as_integers(ids):
-    """Whether a column of these ids is one of integers."""
+    """Whether a column of these ids must be read as integers."""
     return all(AN_INTEGER.fullmatch(each) and -(2**63) <= int(each) < 2**63 for each in ids)

@@ -1,4 +1,4 @@
-"""`runs.python()` against Python: a fork is what a process of its own would be."""
+"""A program run by `runs.python()`, a fork, behaves like one in a separate Python process."""
 
 import os
 import subprocess
@@ -9,17 +9,17 @@ import pytest
 
 from support import runs
 
-TELL = """
+REPORT = """
 import json, os, sys
-sys.modules["sklearn"] = None  # as the command line has it
+sys.modules["sklearn"] = None  # as the command line does
 import trainer.train
-for name in ("PWD", "OLDPWD", "SHLVL", "_"):  # the shell's, which starts the fork
+for name in ("PWD", "OLDPWD", "SHLVL", "_"):  # set by the shell that starts the client
     os.environ.pop(name, None)
 print(json.dumps([sys.argv, os.getcwd(), sys.stdin.read(), sorted(os.environ.items()), __name__]))
 print("on stderr", file=sys.stderr)
 {end}
 """
-OBEY = """
+WAIT_FOR_SIGNAL = """
 import signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
 print("ready", flush=True)
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    ("how", "end"),
+    ("form", "end"),
     [
         ("-c", "sys.exit(3)"),
         ("file", "raise ValueError('bad')"),
@@ -39,12 +39,14 @@ pytestmark = pytest.mark.slow
     ],
     ids=["status", "exception", "killed", "well"],
 )
-def test_arguments_folder_streams_environment_and_end_are_those_of_a_process(tmp_path, monkeypatch, how, end):
+def test_a_fork_has_the_arguments_folder_streams_environment_and_status_of_a_process(
+    tmp_path, monkeypatch, form, end
+):
     monkeypatch.setenv("OF_THIS_TEST", "1")
-    monkeypatch.delenv("HOME")  # the process that forks has it
-    code = TELL.format(end=end)
+    monkeypatch.delenv("HOME")  # the server still has it
+    code = REPORT.format(end=end)
     (tmp_path / "program.py").write_text(code)
-    program = ["-c", code] if how == "-c" else [str(tmp_path / "program.py")]
+    program = ["-c", code] if form == "-c" else [str(tmp_path / "program.py")]
     forked, own = (
         subprocess.run(
             [str(python), *program, "a", "--b"],
@@ -65,19 +67,21 @@ def test_arguments_folder_streams_environment_and_end_are_those_of_a_process(tmp
 
 
 @pytest.fixture
-def obedient():
+def waiting_program():
     """A program in a fork that waits for a signal."""
-    with subprocess.Popen([str(runs.python()), "-c", OBEY], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [str(runs.python()), "-c", WAIT_FOR_SIGNAL], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout.readline() == "ready\n"
         yield process
 
 
-def test_sigterm_reaches_the_program(obedient):
-    obedient.terminate()
-    assert obedient.wait(30) == 5
+def test_sigterm_reaches_the_program(waiting_program):
+    waiting_program.terminate()
+    assert waiting_program.wait(30) == 5
 
 
-def test_a_program_does_not_outlive_the_command_that_asked_for_it(obedient):
-    obedient.kill()
-    assert obedient.stdout.read() == ""  # ends when the last that has it open has ended
-    assert obedient.wait(30) == -9
+def test_a_program_does_not_outlive_its_client(waiting_program):
+    waiting_program.kill()
+    assert waiting_program.stdout.read() == ""  # ends when no process has the pipe open
+    assert waiting_program.wait(30) == -9

@@ -163,20 +163,20 @@ def test_side_features_are_kept_for_later_ids_and_fill_nulls(tmp_path):
     prepare_dataset(open_source(OLD, config), config, tmp_path / "data")
     first = append(NEW, tmp_path / "data")
     check_dataset(first.path)
-    told = first.items.to_pandas().set_index("item_id")
-    assert told.loc[45, "title"] == "one 45"
-    assert told["title"].isna().sum() == 1 + len(set(range(30, 50)) - {45})
+    items = first.items.to_pandas().set_index("item_id")
+    assert items.loc[45, "title"] == "one 45"
+    assert items["title"].isna().sum() == 1 + len(set(range(30, 50)) - {45})
     more = ratings(range(100, 140), range(30), 5, seed=3)
     config = DataConfig(items=str(tmp_path / "two.csv"))
     second = append_ratings(open_source(more, config), tmp_path / "data")
     check_dataset(second.path)
-    told = second.items.to_pandas().set_index("item_id")
-    assert told["title"].dropna().to_dict() == {
+    items = second.items.to_pandas().set_index("item_id")
+    assert items["title"].dropna().to_dict() == {
         item: f"{'one' if item in range(1, 30) or item == 45 else 'two'} {item}" for item in range(48)
     }
-    assert told["year"][5] == 2000.5
-    assert told["year"][12] == 1990
-    assert list(told["tags"][12]) == ["a", "b"]
+    assert items["year"][5] == 2000.5
+    assert items["year"][12] == 1990
+    assert list(items["tags"][12]) == ["a", "b"]
 
 
 @pytest.mark.parametrize("split", ["random", "per-user", "leave-last-out", "time", "k-fold"])
@@ -276,10 +276,10 @@ def test_dropped_rows_of_an_append_are_reported(tmp_path, monkeypatch, capsys):
     assert lines[3] == "of 299 appended ratings dropped: 1 bad rows"
     assert lines[4].startswith("  new.csv:22: rating must be a finite number, got 'worse'")
     main(["prepare", "new.csv", "--append", "data", "--bad-rows", "drop", "--json"])
-    told = json.loads(capsys.readouterr().out)
-    assert told["first_dropped"] == [lines[2].strip()]
-    assert [new["first_dropped"] for new in told["appended"]] == [[lines[4].strip()]] * 2
-    assert told["appended"][1]["dropped_duplicates"] == 299
+    result = json.loads(capsys.readouterr().out)
+    assert result["first_dropped"] == [lines[2].strip()]
+    assert [new["first_dropped"] for new in result["appended"]] == [[lines[4].strip()]] * 2
+    assert result["appended"][1]["dropped_duplicates"] == 299
 
 
 def test_rows_that_another_process_appended_meanwhile_are_kept(tmp_path, monkeypatch):
