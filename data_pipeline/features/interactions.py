@@ -66,7 +66,7 @@ class Interactions:
         return position, self.items[np.repeat(self.offsets[user_index], counts) + cumcount(counts)]
 
     def select(self, user_index: np.ndarray) -> Interactions:
-        """The interactions of the given users: row r has the items of `user_index[r]`.
+        """New `Interactions` whose row r has the items of user `user_index[r]`.
 
         >>> seen = Interactions(np.array([0, 0, 1, 3]), np.array([1, 1, 3], np.int32), 4)
         >>> seen.select(np.array([2, 0, 2])).offsets

@@ -27,7 +27,7 @@ class SideFile:
     Attributes:
         key: `user_id` or `item_id`. The file may name it as ratings do, as `data.columns` does, or `id`.
         dialect: None for Parquet.
-        names: the columns of a file without a header line.
+        names: the columns, for a file without a header line.
         kinds: (column, kind) for columns whose kind is not inferred: `text`, `category`, `list` or `integer`.
         left_out: columns that are dropped.
         finish: transforms the table after reading.
@@ -151,7 +151,7 @@ def _require_unique_ids(id_values: pa.Array, side: SideFile, describe_row: Calla
 
 
 def _feature(column: pa.Array, kind: str, source: str) -> pa.Array:
-    """Converts one column to the type of its kind; infers the kind if it is empty."""
+    """Converts one column to the type of its kind; infers the kind if none is given."""
     if pa.types.is_string(column.type):
         return _text_feature(column, kind, source)
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):

@@ -60,7 +60,7 @@ class TextFile:
     def for_arrow(self, block: TextBlock) -> ArrowText | None:
         """Converts a block for Arrow; None if Arrow would split it into other rows."""
         content, delimiter = block.content, self.dialect.delimiter
-        # Arrow strips a byte order mark from every block; only the one of the file, already stripped, is one.
+        # Arrow would strip a byte order mark from any block, but after the start of the file it is text.
         if not content or b"\0" in content or content.startswith(BYTE_ORDER_MARK):
             return None
         if self._has_open_quote(block):

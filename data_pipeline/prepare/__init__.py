@@ -1,4 +1,4 @@
-"""From ratings to a prepared dataset, out of core: memory does not grow with the rating columns.
+"""From ratings to a prepared dataset, out of core: memory holds the ids and about 9 bytes per row.
 
 prepare       the steps in order: stage, assign splits, index, write
 append        adds ratings to a prepared dataset

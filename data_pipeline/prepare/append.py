@@ -49,7 +49,7 @@ def append_ratings(source: RatingsSource, path: Path, *, quiet: bool = True) -> 
             replaced_folder(path) as folder,
             computed_in_background(lambda: source.fingerprint) as fingerprint,
         ):
-            # Opened under the lock: another process may have replaced the dataset before.
+            # Opened again, now under the lock: another process may have replaced the dataset meanwhile.
             dataset = open_dataset(path)
             config = dataset.settings
             users, items = dataset.user_vocabulary.ids, dataset.item_vocabulary.ids
@@ -152,7 +152,7 @@ def _merged_side_table(key: str, known: pa.Table, others: pa.Table | None, new: 
 
 
 def _merged(key: str, old: pa.Table, new: pa.Table) -> pa.Table:
-    """The ids of both tables; for ids in both, old values, with nulls filled from the new table."""
+    """Merges two side tables; for ids in both, old values win, and their nulls are filled with new values."""
     if new[key].type != old[key].type:
         old = old.set_column(old.column_names.index(key), key, old[key].cast(pa.string()))
         new = new.set_column(new.column_names.index(key), key, new[key].cast(pa.string()))

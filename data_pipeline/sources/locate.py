@@ -88,7 +88,7 @@ def open_ratings(path: Path, format_name: str, column_names: ColumnNames) -> Rat
 
 def _folder(folder: Path, config: DataConfig) -> DataFiles:
     if (folder / MANIFEST).is_file():
-        raise UserError(f"DATA: must be ratings, got the prepared dataset {folder}")
+        raise UserError(f"DATA must be ratings, got the prepared dataset {folder}")
     known = detect_folder(folder) if config.format == "auto" else config.format
     name = folder.resolve().name
     if known in FOLDERS:
@@ -189,7 +189,7 @@ def configured_side_files(config: DataConfig) -> tuple[SideFile, ...]:
 
 
 def unknown_split_message(config: DataConfig) -> str:
-    """The error for an unknown split name."""
+    """The error message for an unknown split name."""
     names = ", ".join(SPLIT_NAMES)
     return f"data.split must be one of {names}, or a pair in a folder such as u1, got {config.split!r}"
 
@@ -198,7 +198,9 @@ def _format_of_files(files: Sequence[Path], format_name: str) -> str:
     formats = {_format_of_file(file, format_name): file for file in reversed(files)}
     if len(formats) > 1:
         (one, first), (other, second) = sorted(formats.items())[:2]
-        raise UserError(f"DATA: files must have one format, got {first} ({one}) and {second} ({other})")
+        raise UserError(
+            f"DATA: all files must have the same format, got {first} ({one}) and {second} ({other})"
+        )
     return next(iter(formats))
 
 

@@ -169,7 +169,7 @@ def test_prepare_writes_into_a_new_or_empty_folder_only(refused, out, message):
 
 def test_a_prepared_dataset_is_not_prepared_again(sandbox, refused):
     prepare_good(sandbox / "prepared")
-    message = "reeltrain: DATA: must be ratings, got the prepared dataset prepared"
+    message = "reeltrain: DATA must be ratings, got the prepared dataset prepared"
     assert refused("prepare", "prepared", "--out", "out") == message
 
 

@@ -19,8 +19,7 @@ class DuplicateReport:
 
     Attributes:
         num_dropped: the number of dropped rows.
-        mean_rows, mean_ratings: with `mean`, the kept rows (uint32, ascending) and their mean ratings
-            (float32).
+        mean_rows, mean_ratings: the rows kept by `mean` (uint32, ascending) and their mean ratings (float32).
     """
 
     num_dropped: int = 0
@@ -94,12 +93,12 @@ def _repeated_rows(
 
 def _rows_in(values: np.ndarray, column: np.ndarray) -> np.ndarray:
     """The positions in a column that hold one of the sorted values."""
-    # A 20-bit hash rules out most rows faster than binary search does.
+    # A 20-bit multiplicative hash rules out most rows faster than binary search does.
     shift = column.dtype.type(column.itemsize * 8 - 20)
-    odd = column.dtype.type(0x9E3779B97F4A7C15 >> (64 - column.itemsize * 8))
+    multiplier = column.dtype.type(0x9E3779B97F4A7C15 >> (64 - column.itemsize * 8))
     has_hash = np.zeros(1 << 20, bool)
-    has_hash[values * odd >> shift] = True
-    rows = np.flatnonzero(has_hash[column * odd >> shift])
+    has_hash[values * multiplier >> shift] = True
+    rows = np.flatnonzero(has_hash[column * multiplier >> shift])
     nearest = np.minimum(np.searchsorted(values, column[rows]), len(values) - 1)
     return rows[values[nearest] == column[rows]]
 

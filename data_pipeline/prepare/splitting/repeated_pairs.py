@@ -39,12 +39,12 @@ def repeated_pairs(staging: Staging) -> np.ndarray:
         pair = pair[np.argsort(group, kind="stable")]
         counts = np.bincount(group, minlength=len(groups))
         with lock:
-            places = filled.copy()
+            positions = filled.copy()
             np.add(filled, counts, out=filled)
         done = 0
         for number in np.flatnonzero(counts):
-            place, count = places[number], counts[number]
-            pairs[place : place + count] = pair[done : done + count]
+            begin, count = positions[number], counts[number]
+            pairs[begin : begin + count] = pair[done : done + count]
             done += count
 
     staging.each_chunk(["user", "item"], gather)
@@ -70,8 +70,8 @@ def _repeated(pairs: np.ndarray, last_writer: np.ndarray, bits: int) -> np.ndarr
     Each row writes its number to its pair's hash slot; the last writer wins. The other rows are few: they
     have the pair of their slot's last writer, or are hash collisions, which are compared by sorting.
     """
-    odd = pairs.dtype.type(0x9E3779B97F4A7C15 >> (64 - 8 * pairs.itemsize))
-    slot = (pairs * odd >> pairs.dtype.type(8 * pairs.itemsize - bits)).astype(np.intp)
+    multiplier = pairs.dtype.type(0x9E3779B97F4A7C15 >> (64 - 8 * pairs.itemsize))
+    slot = (pairs * multiplier >> pairs.dtype.type(8 * pairs.itemsize - bits)).astype(np.intp)
     number = np.arange(len(pairs), dtype=np.uint32)
     last_writer[slot] = number
     last = last_writer[slot]

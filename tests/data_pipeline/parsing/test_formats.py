@@ -93,7 +93,7 @@ def test_files_of_different_formats_or_columns_are_refused(tmp_path):
     write(tmp_path / "data", CSV, "a.csv")
     write(tmp_path / "data", CSV.replace(",", "\t"), "b.tsv")
     with pytest.raises(
-        UserError, match=r"files must have one format, got .*a.csv \(csv\) and .*b.tsv \(tsv\)"
+        UserError, match=r"all files must have the same format, got .*a.csv \(csv\) and .*b.tsv \(tsv\)"
     ):
         read_data(tmp_path / "data")
     (tmp_path / "data/b.tsv").unlink()

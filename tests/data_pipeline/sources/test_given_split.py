@@ -111,7 +111,7 @@ def test_pairs_of_csv_files_need_no_format(folder, tmp_path, names):
     [
         ({"test": "none.csv"}, "data.test: no such file: none.csv"),
         ({"test": "data/train.csv"}, "data.test must be another file than DATA, got data/train.csv"),
-        ({"test": "data/test.tsv"}, "DATA: files must have one format, got data/train.csv (csv)"),
+        ({"test": "data/test.tsv"}, "DATA: all files must have the same format, got data/train.csv (csv)"),
         ({"test": "data/weighted.csv"}, "all files must have the same columns"),
         ({"test": "data/test.csv", "split": "time"}, "data.split must be given or as by default, got 'time'"),
         ({"test": "data/test.csv", "test_fraction": 0.3}, "data.test_fraction is for the random"),
