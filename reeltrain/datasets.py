@@ -1,0 +1,110 @@
+"""Prepared datasets: make, extend, check and open one. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from data_pipeline.config import DataConfig
+from data_pipeline.dataset import dataset as stored
+from data_pipeline.dataset.check import check_dataset
+from data_pipeline.dataset.dataset import PreparedDataset
+from data_pipeline.errors import UserError
+from data_pipeline.prepare.append import append_ratings
+from data_pipeline.prepare.prepare import prepare_dataset
+from data_pipeline.sources.open_source import open_source
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["append", "check", "open_dataset", "prepare"]
+
+
+def prepare(
+    data: str | Path | pd.DataFrame | None,
+    out: str | Path,
+    config: DataConfig | None = None,
+    *,
+    quiet: bool = True,
+) -> PreparedDataset:
+    """Splits and indexes ratings into a prepared dataset, a new folder that `train` takes as data.
+
+    Memory stays bounded: ratings are staged on disk. The folder is complete or absent, also after a crash.
+
+    Args:
+        data: a ratings file, folder or glob, a DataFrame with columns user_id, item_id, rating (and
+            timestamp, weight), or `generated`. None: MovieLens-100K if it can be downloaded, else generated
+            ratings.
+        out: the new folder; it must not exist or be empty.
+        config: how ratings are read and split; None: the defaults of `DataConfig`.
+        quiet: shows no progress on stderr.
+
+    Raises:
+        UserError: a mistake in the ratings or the settings, or `out` is not empty.
+        OSError: the disk is full.
+    """
+    config = config or DataConfig()
+    return prepare_dataset(open_source(data, config), config, Path(out), quiet=quiet)
+
+
+def append(
+    new: str | Path | pd.DataFrame,
+    dataset_dir: str | Path,
+    *,
+    format: Literal["auto", "ml-100k", "ml-1m", "ml-10m", "ml-csv", "csv", "tsv", "parquet"] = "auto",  # noqa: A002
+    columns: str = "",
+    bad_rows: Literal["error", "drop"] = "error",
+    users: str | Path = "",
+    items: str | Path = "",
+    quiet: bool = True,
+) -> PreparedDataset:
+    """Adds ratings to a prepared dataset, which is replaced as a whole or left alone.
+
+    Stored rows stay in their split and known ids keep their index. The new rows are split by the dataset's
+    own rule and seed, shares rounded down.
+
+    Args:
+        new: the new ratings, as of `prepare`.
+        dataset_dir: the folder of the dataset.
+        format, columns, bad_rows, users, items: how `new` is read; see `DataConfig`. All other settings are
+            those of the dataset.
+        quiet: shows no progress on stderr.
+
+    Raises:
+        UserError: no dataset there, or ratings that do not fit it.
+        OSError: the disk is full.
+    """
+    if new is None:
+        raise UserError("append needs the new ratings, got None")
+    stored.open_dataset(Path(dataset_dir))
+    config = DataConfig(format=format, columns=columns, bad_rows=bad_rows, users=str(users), items=str(items))
+    return append_ratings(open_source(new, config), Path(dataset_dir), quiet=quiet)
+
+
+def check(dataset_dir: str | Path) -> PreparedDataset:
+    """Reads every byte of a prepared dataset and compares it with its manifest.
+
+    Args:
+        dataset_dir: the folder of the dataset.
+
+    Returns:
+        The dataset, opened.
+
+    Raises:
+        UserError: names the first fault: version, checksum, length, number of rows, an index without an id.
+    """
+    return check_dataset(Path(dataset_dir))
+
+
+def open_dataset(dataset_dir: str | Path) -> PreparedDataset:
+    """Opens a prepared dataset; columns are memory-mapped when they are first used.
+
+    Files of up to 256 MiB together are compared with their checksums; of larger ones `check` does that.
+
+    Args:
+        dataset_dir: the folder of the dataset.
+
+    Raises:
+        UserError: no dataset there, of another version, or a file is missing, of another length or changed.
+    """
+    return stored.open_dataset(Path(dataset_dir))
