@@ -14,11 +14,25 @@ import keras
 import tensorflow as tf
 
 from trainer.config import OptimizerConfig
+from trainer.engine.sparse_rows import sum_duplicates
 
 Gradient = Any  # tf.Tensor or tf.IndexedSlices; TensorFlow ships no types
 
 
-class Adam(keras.optimizers.Adam):
+class _ForFit:
+    """What Keras's `apply`, and so `fit` on one device, does otherwise than the engine."""
+
+    def _apply_weight_decay(self, variables: list) -> None:
+        """Does nothing: `update_step` decays the weights, of a sparse table only the rows in question."""
+
+    def _backend_update_step(self, grads: list, trainable_variables: list, learning_rate: Any) -> None:
+        """Sums the gradients of a row that the batch looks up several times, as the engine does."""
+        grads = [sum_duplicates(g.indices, g.values) if isinstance(g, tf.IndexedSlices) else g for g in grads]
+        super()._backend_update_step(grads, trainable_variables, learning_rate)  # type: ignore[misc]
+
+
+@keras.saving.register_keras_serializable(package="reeltrain")
+class Adam(_ForFit, keras.optimizers.Adam):
     """Adam with an exact bias correction; lazy on large tables.
 
     Keras 3.15 rounds beta_1 and beta_2 to float32, which makes 1 - beta_2^t and so the first steps wrong by
@@ -30,7 +44,15 @@ class Adam(keras.optimizers.Adam):
 
     Source: Kingma & Ba 2015, section 2, last paragraph; epsilon 1e-7 is Keras's. Lazy: rows that are not in
     the batch keep w, m and v, as in torch.optim.SparseAdam.
+
+    Raises:
+        ValueError: `amsgrad`, which this update does not have.
     """
+
+    def build(self, variables: list) -> None:
+        if self.amsgrad:
+            raise ValueError("amsgrad must be False, got True")
+        super().build(variables)
 
     def update_step(self, gradient: Gradient, variable: Any, learning_rate: Any) -> None:
         dtype = variable.dtype
@@ -50,7 +72,8 @@ class Adam(keras.optimizers.Adam):
         _write(variable, gradient, w - rate * m / (tf.sqrt(v) + self.epsilon))
 
 
-class Adagrad(keras.optimizers.Adagrad):
+@keras.saving.register_keras_serializable(package="reeltrain")
+class Adagrad(_ForFit, keras.optimizers.Adagrad):
     """Adagrad, row-wise on embedding tables: one accumulator a row instead of one a weight.
 
         a += g^2                    on a table's row: a += mean of g^2 over the row
@@ -83,7 +106,8 @@ class Adagrad(keras.optimizers.Adagrad):
         accumulator = self._accumulators[self._get_variable_index(variable)]
         g = _values(gradient)
         square = tf.square(g)
-        if hasattr(variable, "table"):
+        # In `fit` the variable is TensorFlow's, which does not say whether it is a table.
+        if accumulator.shape != variable.shape:
             square = tf.reduce_mean(square, axis=1, keepdims=True)
         a = _read(accumulator, gradient) + square
         _write(accumulator, gradient, a)
@@ -91,14 +115,23 @@ class Adagrad(keras.optimizers.Adagrad):
         _write(variable, gradient, w - tf.cast(learning_rate, w.dtype) * g / tf.sqrt(a + self.epsilon))
 
 
-class SGD(keras.optimizers.SGD):
+@keras.saving.register_keras_serializable(package="reeltrain")
+class SGD(_ForFit, keras.optimizers.SGD):
     """Stochastic gradient descent, with momentum if it is above 0; lazy on large tables.
 
         v = momentum v - rate g
         w += v
 
     Source: Keras's; lazy: rows that are not in the batch keep w and v.
+
+    Raises:
+        ValueError: `nesterov`, which this update does not have.
     """
+
+    def build(self, variables: list) -> None:
+        if self.nesterov:
+            raise ValueError("nesterov must be False, got True")
+        super().build(variables)
 
     def update_step(self, gradient: Gradient, variable: Any, learning_rate: Any) -> None:
         w = _decayed(variable, gradient, self.weight_decay, learning_rate)
@@ -125,6 +158,11 @@ def make_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
     )
 
 
+def _tensorflow(variable: Any) -> Any:
+    """The TensorFlow variable of a Keras one; Keras's `apply` passes the former."""
+    return variable.value if isinstance(variable, keras.Variable) else variable
+
+
 def _values(gradient: Gradient) -> tf.Tensor:
     return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
 
@@ -132,15 +170,15 @@ def _values(gradient: Gradient) -> tf.Tensor:
 def _read(variable: Any, gradient: Gradient) -> tf.Tensor:
     """The variable, or its rows that have a gradient."""
     if isinstance(gradient, tf.IndexedSlices):
-        return tf.gather(variable.value, gradient.indices)
-    return tf.convert_to_tensor(variable.value)
+        return tf.gather(_tensorflow(variable), gradient.indices)
+    return tf.convert_to_tensor(_tensorflow(variable))
 
 
 def _write(variable: Any, gradient: Gradient, new: tf.Tensor) -> None:
     if isinstance(gradient, tf.IndexedSlices):
-        variable.value.scatter_update(tf.IndexedSlices(new, gradient.indices))
+        _tensorflow(variable).scatter_update(tf.IndexedSlices(new, gradient.indices))
     else:
-        variable.value.assign(new)
+        _tensorflow(variable).assign(new)
 
 
 def _decayed(variable: Any, gradient: Gradient, weight_decay: float | None, rate: Any) -> tf.Tensor:

@@ -4,9 +4,8 @@ A model is a function (ModelConfig, ModelInputs) -> `keras.Model` from {`user_in
 `item_index`: int32 [batch]} to [batch, 1], float32 in mixed precision, with fresh weights. Yours, too: name
 it as `model.name=module:function`, or give the function to `reeltrain.train(model=...)`. Whatever it is made
 of must be a function of its inputs and weights: layers that keep a state of their own (`BatchNormalization`)
-or draw from a generator (`keras.layers.Dropout`; ours is `trainer.models.layers.Dropout`) would make the
-result depend on the number of devices and are refused. `trainer.models.layers.Embedding` makes tables that
-may be large.
+or draw from a generator (`keras.layers.Dropout`; ours is `reeltrain.layers.Dropout`) would make the result
+depend on the number of devices and are refused. `reeltrain.layers.Embedding` makes tables that may be large.
 """
 
 from __future__ import annotations
@@ -125,7 +124,7 @@ def _check(model: object, name: str) -> None:
             continue
         raise UserError(
             f"model.name={name} must keep no state beside its weights, which devices would not share, got "
-            f"{variable.path}; for dropout take trainer.models.layers.Dropout"
+            f"{variable.path}; for dropout take reeltrain.layers.Dropout"
         )
     if not model.trainable_variables:
         raise UserError(f"model.name={name} must have something to train, got a model without weights")

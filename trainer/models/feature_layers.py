@@ -13,10 +13,12 @@ from data_pipeline.features.side_features import Features
 from trainer.models.layers import Embedding
 
 
+@keras.saving.register_keras_serializable(package="reeltrain")
 class Lookup(keras.layers.Layer):
     """Rows of a fixed array: int32 [batch] -> [batch, columns].
 
-    The array is no weight: it comes from the data again, not from a checkpoint.
+    The array is no weight: a run reads it from its data again, not from a checkpoint. It is part of the
+    layer's configuration, so a saved Keras model contains it, as text.
     """
 
     def __init__(self, array: np.ndarray, **kwargs: Any) -> None:
@@ -36,7 +38,17 @@ class Lookup(keras.layers.Layer):
         dtype = "int32" if self._array.dtype.is_integer else self.compute_dtype
         return keras.KerasTensor(self.compute_output_shape(index.shape), dtype)
 
+    def get_config(self) -> dict[str, Any]:
+        array = keras.saving.serialize_keras_object(self._array.numpy())
+        return {**super().get_config(), "array": array}
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Lookup:
+        array = keras.saving.deserialize_keras_object(config["array"])
+        return super().from_config({**config, "array": array})
+
+
+@keras.saving.register_keras_serializable(package="reeltrain")
 class MeanEmbedding(Embedding):
     """Mean of the rows of a row's values: int32 [batch, values] -> [batch, output_dim]; value 0 is none."""
 

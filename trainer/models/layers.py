@@ -26,6 +26,7 @@ def random_rows(bits: tf.Tensor) -> Iterator[None]:
         _ROW_BITS.reset(token)
 
 
+@keras.saving.register_keras_serializable(package="reeltrain")
 class Embedding(keras.layers.Layer):
     """Rows of a trainable table; neither reading nor training touches the other rows.
 
@@ -56,6 +57,8 @@ class Embedding(keras.layers.Layer):
         self.output_dim = output_dim
         self.l2 = l2
         self.sparse = sparse
+        # As given: a copy of an initializer may draw another seed.
+        self.initializer = initializer
         # autocast would cast the table, not the rows.
         self.embeddings = self.add_weight(
             shape=(input_dim, output_dim), initializer=initializer, name="embeddings", autocast=False
@@ -72,7 +75,18 @@ class Embedding(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return (*input_shape, self.output_dim)
 
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "input_dim": self.input_dim,
+            "output_dim": self.output_dim,
+            "l2": self.l2,
+            "sparse": self.sparse,
+            "initializer": keras.initializers.serialize(keras.initializers.get(self.initializer)),
+        }
 
+
+@keras.saving.register_keras_serializable(package="reeltrain")
 class Dropout(keras.layers.Layer):
     """In training sets a share of each row's units to 0 and scales up the rest (Srivastava et al. 2014).
 
@@ -98,7 +112,11 @@ class Dropout(keras.layers.Layer):
         kept = unit >= np.uint32(round(self.rate * 2**32))
         return tf.where(kept, inputs / tf.constant(1 - self.rate, inputs.dtype), tf.zeros_like(inputs))
 
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rate": self.rate, "number": self.number}
 
+
+@keras.saving.register_keras_serializable(package="reeltrain")
 class InnerProduct(keras.layers.Layer):
     """[batch, dim] and [batch, dim] -> [batch, 1]: the rows' inner products, summed in the layer's dtype."""
 
@@ -110,11 +128,13 @@ class InnerProduct(keras.layers.Layer):
         return (input_shapes[0][0], 1)
 
 
+@keras.saving.register_keras_serializable(package="reeltrain")
 class Offset(keras.layers.Layer):
     """Adds one trained number, which begins as `initial`."""
 
     def __init__(self, initial: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.initial = float(initial)
         self.offset = self.add_weight(
             shape=(), initializer=keras.initializers.Constant(initial), name="offset"
         )
@@ -125,3 +145,6 @@ class Offset(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "initial": self.initial}

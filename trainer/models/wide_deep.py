@@ -14,6 +14,7 @@ from trainer.models.layers import Offset
 MAX_CROSSED_VALUES = 100
 
 
+@keras.saving.register_keras_serializable(package="reeltrain")
 class Cross(keras.layers.Layer):
     """All pairs of two features' values: int32 [batch, m] and [batch, n] -> [batch, m n]; 0 if either is."""
 
@@ -29,6 +30,9 @@ class Cross(keras.layers.Layer):
     def compute_output_spec(self, inputs: list[keras.KerasTensor]) -> keras.KerasTensor:
         left, right = inputs
         return keras.KerasTensor((left.shape[0], left.shape[1] * right.shape[1]), "int32")
+
+    def get_config(self) -> dict[str, object]:
+        return {**super().get_config(), "num_right": self.num_right}
 
 
 def wide_deep(config: ModelConfig, inputs: ModelInputs) -> keras.Model:

@@ -16,6 +16,7 @@ from trainer.objectives.objective import Batch, Objective, penalties
 HEAD = "ordinal"
 
 
+@keras.saving.register_keras_serializable(package="reeltrain")
 class OrdinalHead(keras.layers.Layer):
     """A score becomes the probabilities of grades: [batch, 1] -> [batch, 1 + grades - 1].
 
@@ -31,6 +32,7 @@ class OrdinalHead(keras.layers.Layer):
     def __init__(self, grades: Sequence[float], shares: Sequence[float], **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.grades = np.asarray(grades, np.float64)
+        self.shares = np.asarray(shares, np.float64)
         below = np.cumsum(shares)[:-1]
         thresholds = np.log(below / (1 - below))
         # softplus of the steps keeps the thresholds in order.
@@ -50,6 +52,9 @@ class OrdinalHead(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return (input_shape[0], len(self.grades))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "grades": self.grades.tolist(), "shares": self.shares.tolist()}
 
     def _weight(self, name: str, value: np.ndarray) -> Any:
         def initializer(shape: tuple, dtype: str) -> tf.Tensor:

@@ -1,0 +1,180 @@
+"""Our layers, optimizers and models are saved and loaded as Keras's own are."""
+
+import importlib
+import inspect
+import json
+import pkgutil
+
+import keras
+import numpy as np
+import pyarrow as pa
+import pytest
+import tensorflow as tf
+
+import reeltrain
+import trainer
+from data_pipeline.features.side_features import side_features
+from reeltrain import layers, optimizers
+from trainer.config import MODEL_NAMES, ModelConfig
+from trainer.models import build_model
+from trainer.models.inputs import ModelInputs
+from trainer.objectives.ordinal import with_ordinal_head
+
+INDEX = np.array([0, 3, 1], np.int32)
+LISTS = np.array([[1, 0], [2, 3], [0, 0]], np.int32)
+ROWS = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
+FLOATS = np.array([[0.1, -2.5], [1 / 3, 7], [0, 1], [5, 6]], np.float32)
+# Name -> the layer with arguments that are no defaults, and what it is called with.
+LAYERS = {
+    "Cross": (lambda: layers.Cross(4, name="pairs"), [LISTS, LISTS]),
+    "Dropout": (lambda: layers.Dropout(0.25, 3), ROWS[0]),
+    "Embedding": (lambda: layers.Embedding(5, 3, l2=0.5, sparse=True, initializer="ones"), INDEX),
+    "InnerProduct": (lambda: layers.InnerProduct(dtype="mixed_bfloat16"), [ROWS[0], ROWS[1]]),
+    "Lookup": (lambda: layers.Lookup(FLOATS, name="found"), INDEX),
+    "MeanEmbedding": (lambda: layers.MeanEmbedding(5, 3, l2=0.1), LISTS),
+    "Offset": (lambda: layers.Offset(3.7), ROWS[0]),
+    "OrdinalHead": (lambda: layers.OrdinalHead([1, 2.5, 4, 5], [0.1, 0.2, 0.3, 0.4]), ROWS[0][:, :1]),
+}
+
+
+def through_json(serialized):
+    return json.loads(json.dumps(serialized))
+
+
+def subclasses(kind):
+    return {kind}.union(*map(subclasses, kind.__subclasses__()))
+
+
+def test_every_layer_and_optimizer_of_ours_is_registered_and_public():
+    for module in pkgutil.walk_packages(trainer.__path__, "trainer."):
+        importlib.import_module(module.name)
+    for kind, public in ((keras.layers.Layer, layers), (keras.optimizers.Optimizer, optimizers)):
+        ours = {each for each in subclasses(kind) if each.__module__.startswith("trainer.")}
+        assert ours == {getattr(public, name) for name in public.__all__}
+        for each in ours:
+            name = f"reeltrain>{each.__name__}"
+            assert keras.saving.get_registered_object(name) is each
+
+
+def test_every_layer_of_ours_is_tried():
+    assert sorted(layers.__all__) == sorted(LAYERS)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_comes_back_from_its_configuration(name):
+    make, inputs = LAYERS[name]
+    layer = make()
+    # Other weights than those that it begins with.
+    rng = np.random.default_rng(1)
+    layer.set_weights([rng.normal(size=w.shape).astype(np.float32) for w in layer.get_weights()])
+    again = keras.layers.deserialize(through_json(keras.layers.serialize(layer)))
+    assert type(again) is type(layer)
+    arguments = [p for p in inspect.signature(type(layer)).parameters if p not in ("args", "kwargs")]
+    assert set(arguments) <= set(layer.get_config())
+    assert keras.layers.serialize(again) == keras.layers.serialize(layer)
+    again.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(again(inputs), layer(inputs))
+    assert [path.path for path in again.weights] == [path.path for path in layer.weights]
+
+
+def test_an_embedding_keeps_its_penalty_and_its_kind_of_training():
+    again = layers.Embedding.from_config(layers.Embedding(5, 2, l2=0.5, sparse=True).get_config())
+    rows = again(np.array([3, 3, 1])).numpy()
+    np.testing.assert_allclose(again.losses[0], 0.5 * (rows**2).sum(axis=1), rtol=1e-6)
+    assert again.sparse
+
+
+@pytest.mark.parametrize("name", optimizers.__all__)
+def test_an_optimizer_comes_back_from_its_configuration_and_updates_alike(name):
+    own = {"momentum": 0.5} if name == "SGD" else {}
+    optimizer = getattr(optimizers, name)(0.1, weight_decay=0.25, global_clipnorm=3.0, **own)
+    again = keras.optimizers.deserialize(through_json(keras.optimizers.serialize(optimizer)))
+    assert type(again) is type(optimizer)
+    assert again.get_config() == optimizer.get_config()
+    updated = []
+    for each in (optimizer, again):
+        variable = keras.Variable(ROWS[0])
+        for gradient in ROWS:
+            each.apply([tf.constant(gradient)], [variable])
+        updated.append(variable.numpy())
+    np.testing.assert_array_equal(updated[0], updated[1])
+    assert np.abs(updated[0] - ROWS[0]).max() > 0.1
+
+
+def inputs_with_features():
+    users = pa.table({"user_id": [1, 2, 3, 4], "age": [20, 35, 50, 35], "kind": ["a", "b", "a", "b"]})
+    items = pa.table({"item_id": [7, 8, 9], "genres": [["x", "y"], ["z"], None]})
+    return ModelInputs(
+        num_user_rows=5,
+        num_item_rows=4,
+        read_score=lambda: 3.5,
+        read_features=lambda: side_features(users, items, "all"),
+    )
+
+
+def built(name):
+    config = ModelConfig(name=name, hidden_units=(6, 4), dropout=0.1, embedding_l2=0.01)
+    model = build_model(config, inputs_with_features())
+    return with_ordinal_head(model, [1, 3, 5], [0.2, 0.3, 0.5]) if name == "bias" else model
+
+
+def all_pairs():
+    user, item = np.meshgrid(np.arange(5, dtype=np.int32), np.arange(4, dtype=np.int32))
+    return {"user_index": user.ravel(), "item_index": item.ravel()}
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_a_saved_model_predicts_the_same_when_it_is_loaded(name, tmp_path):
+    model = built(name)
+    rng = np.random.default_rng(2)
+    model.set_weights([rng.normal(size=w.shape).astype(np.float32) for w in model.get_weights()])
+    model.save(tmp_path / "m.keras")
+    again = keras.models.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(again(all_pairs()), model(all_pairs()))
+    assert [variable.path for variable in again.variables] == [variable.path for variable in model.variables]
+
+
+@pytest.mark.slow
+def test_a_trained_model_is_saved_with_its_optimizer_and_loads_in_a_new_process(tmp_path, run_python):
+    settings = {"train.max_steps": 5, "model.name": "mf"}
+    result = reeltrain.train("generated", settings=settings, workdir=tmp_path / "run", quiet=True)
+    result.run.model.save(tmp_path / "m.keras")
+    np.savez(tmp_path / "scores.npz", result.run.model(all_pairs()))
+    run_python(
+        "import keras, numpy as np, reeltrain\n"
+        "reeltrain.layers, reeltrain.optimizers  # reached without an import of their own\n"
+        "from reeltrain.layers import Embedding\n"
+        "assert Embedding is reeltrain.layers.Embedding\n"
+        f"model = keras.models.load_model(r'{tmp_path}/m.keras')\n"
+        "user, item = np.meshgrid(np.arange(5, dtype=np.int32), np.arange(4, dtype=np.int32))\n"
+        "scores = model({'user_index': user.ravel(), 'item_index': item.ravel()})\n"
+        f"np.testing.assert_array_equal(scores, np.load(r'{tmp_path}/scores.npz')['arr_0'])\n"
+        "assert type(model.optimizer) is reeltrain.optimizers.Adam\n"
+    )
+
+
+@pytest.mark.parametrize("name", optimizers.__all__)
+def test_an_optimizer_of_ours_trains_in_keras_fit_as_in_the_engine(name):
+    """One step of each on a table, with weight decay and one id twice in the batch."""
+    own = {"momentum": 0.5} if name == "SGD" else {}
+    optimizers_ = [getattr(optimizers, name)(0.1, weight_decay=0.25, **own) for _ in range(2)]
+    index = keras.Input((), dtype="int32")
+    table = layers.Embedding(5, 3)
+    model = keras.Model(index, keras.ops.sum(table(index), axis=1, keepdims=True))
+    initial = np.random.default_rng(3).normal(size=(5, 3)).astype(np.float32)
+    rows, target = np.array([1, 4, 1], np.int32), np.zeros((3, 1), np.float32)
+
+    table.set_weights([initial])
+    model.compile(optimizers_[0], loss="mse", jit_compile=False)
+    model.fit(rows, target, batch_size=3, epochs=1, verbose=0)
+    found = table.get_weights()[0]
+
+    table.set_weights([initial])
+    optimizers_[1].build(table.trainable_variables)
+    per_row = 2 * initial[[1, 4]].sum(axis=1, keepdims=True) / 3 * [[2], [1]]
+    values = tf.constant(np.tile(per_row, (1, 3)), tf.float32)
+    gradient = tf.IndexedSlices(values, tf.constant([1, 4]), dense_shape=(5, 3))
+    optimizers_[1].update_step(gradient, table.embeddings, 0.1)
+    np.testing.assert_allclose(found, table.get_weights()[0], rtol=1e-5, atol=1e-6)
+    assert np.abs(found - initial)[[1, 4]].min() > 0.01
+    np.testing.assert_array_equal(found[[0, 2, 3]], initial[[0, 2, 3]])
