@@ -20,8 +20,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs `reeltrain ARGUMENTS` (by default those of the process) and exits."""
     if arguments is None:
         arguments = sys.argv[1:]
-        # This process is ours alone, and no verb needs scikit-learn, which Keras imports where it finds it,
-        # for wrappers of its own: 0.8 s at every start.
+        # This process is ours alone. Keras imports scikit-learn where it finds it, for wrappers that nothing
+        # here uses: 0.8 s at every start. Code that needs it later takes this entry away.
         sys.modules.setdefault("sklearn", cast("ModuleType", None))
     try:
         cli(arguments, prog_name="reeltrain", standalone_mode=False)

@@ -54,7 +54,8 @@ def with_trained_baseline(
     folder = run.workdir / "baselines" / f"{recipe}-seed-{seed}"
     trained = _trained(run.dataset, recipe, settings, seed, folder, say)
     other = Recommender(None if trained.config.objective.is_ranking else trained.scorer, trained.ranker)
-    return evaluate(run, others={recipe: other}, **how)
+    others = {**(how.pop("others", None) or {}), recipe: other}
+    return evaluate(run, others=others, **how)
 
 
 def _trained(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -20,11 +21,14 @@ from data_pipeline.sources.source import RatingsSource
 from trainer.config import Config
 from trainer.run.data import refuse_split_settings
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 VALIDATION_ROWS = TEST_ROWS = 200
 
 
 def prepare_excerpt(
-    data: str | Path | None,
+    data: str | Path | pd.DataFrame | None,
     config: Config,
     settings: Sequence[str],
     out: Path,
@@ -68,9 +72,9 @@ def prepare_excerpt(
     return dataset
 
 
-def _open(data: str | Path | None, config: Config, settings: Sequence[str]) -> RatingsSource:
+def _open(data: str | Path | pd.DataFrame | None, config: Config, settings: Sequence[str]) -> RatingsSource:
     """All ratings there are; of data that is split already, the training rows."""
-    if data is None or not (Path(data) / MANIFEST).is_file():
+    if not isinstance(data, str | Path) or not (Path(data) / MANIFEST).is_file():
         return open_source(data, config.data)
     refuse_split_settings(Path(data), settings)
     dataset = open_dataset(Path(data))

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -22,6 +22,9 @@ from trainer.verification import reference
 from trainer.verification.comparison import NUMPY, Comparison, compare
 from trainer.verification.layouts import Layout, LayoutError, Outcome, run_layout
 from trainer.verification.subset import prepare_excerpt
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Absolute, over up to about 200 steps of `article`; in brackets what was measured against NumPy and between
 # layouts. float64 (2e-15, 4e-15) and float32 (2e-6, 2e-6) differ by rounding alone, bfloat16 (0.013, 0.010)
@@ -99,7 +102,7 @@ class Verification:
 
 
 def verify(
-    data: str | Path | None,
+    data: str | Path | pd.DataFrame | None,
     *,
     recipe: str,
     settings: Sequence[str],
