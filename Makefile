@@ -19,7 +19,7 @@ PROJECT := .venv/project
 DEV := .venv/dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train tensorboard test check lint format docs lock clean
+.PHONY: help setup train tensorboard test check lint format docs build audit lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -70,6 +70,20 @@ format: $(DEV) ## Rewrite the sources in the project's format
 
 docs: $(DEV) ## Build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+build: $(DEV) ## Make the source distribution and the wheel in dist/
+	@# Without the list of files that an earlier build left.
+	@rm -rf dist *.egg-info
+	@$(BIN)/python -m build --no-isolation --quiet
+	@ls dist/*
+
+# Strict: a package that the database does not know must not pass unseen. Needs a network in which the database of
+# known vulnerabilities can be reached; elsewhere it fails with one line.
+audit: $(DEV) ## Look the locked packages up in the database of known vulnerabilities
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
+	    $(LOCKS:%=--requirement requirements/%.txt) 2>"$$log" \
+	    && echo "audit: no known vulnerability" || { echo "audit: $$(tail -n 1 "$$log" | cut -c 1-200)" >&2; exit 1; }
 
 # One resolution of everything comes first and each lock is cut from it, so that all locks hold the same versions;
 # `fewest` takes one version for all Pythons. The present pins stay where they fit, unless UPGRADE=1.
