@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-import typing
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from data_pipeline.errors import UserError, shown
+from data_pipeline.errors import UserError
+from data_pipeline.settings import (
+    COUNT_LIMIT,
+    SEED_LIMIT,
+    declared_settings,
+    parse_settings,
+    setting,
+    settings_part,
+)
 
 # `data.split` is one of these, or the name of a predefined pair such as u1.
 SPLIT_NAMES = ("random", "per-user", "leave-last-out", "time", "k-fold")
@@ -14,82 +22,101 @@ SPLIT_NAMES = ("random", "per-user", "leave-last-out", "time", "k-fold")
 GIVEN = "given"
 
 
+@settings_part("data")
 @dataclass(frozen=True)
 class DataConfig:
-    """How ratings are read and split. A value of another type or out of its range is a `UserError`.
+    """How ratings are read, filtered and split; every field is checked when an object is made.
 
-    Attributes:
-        format: how DATA is laid out; `auto` looks at names and first bytes.
-        columns: names of the columns, `user=a,item=b,rating=c,timestamp=d,weight=e`; what is not named is
-            found by its usual names. `rating=none`: every row is a rating of 1. Numbers (`user=1,item=2`)
-            are positions in files without a header line.
-        bad_rows: `error` ends with the first bad row, `drop` goes on without it, counts and reports it.
-        users, items: files of side features, one row an id.
-        duplicates: which of several ratings of one (user, item) stays; the last is that of the highest
-            timestamp, without timestamps that of the last row. `mean` gives the last one the mean of the
-            ratings, not weighted; of ratings that are appended later that is a mean of the stored one and
-            the new ones.
-        min_user_ratings, min_item_ratings: k-core: users and items with fewer ratings are dropped until
-            none has fewer; 0 = all stay.
-        split: one of `SPLIT_NAMES`, or the name of a predefined pair in the folder: `u1` for u1.base and
-            u1.test, `given` for train.csv and test.csv (or .tsv, .parquet).
-        test: file of test ratings, in DATA's format; DATA is then train and validation, `split` is `given`.
-        test_fraction: of all rows (`random`, `time`), or of each user's (`per-user`).
-        validation_fraction: of the training rows; 0 for no validation curve.
-        split_seed: seed of both cuts.
-        folds, fold: how many parts `k-fold` makes, and which of them, from 0, is the test part.
+    Raises:
+        UserError: a value of another type or out of its range, or two that exclude each other.
     """
 
-    format: Literal["auto", "ml-100k", "ml-1m", "ml-10m", "ml-csv", "csv", "tsv", "parquet"] = "auto"
-    columns: str = ""
-    bad_rows: Literal["error", "drop"] = "error"
-    users: str = ""
-    items: str = ""
-    duplicates: Literal["keep-last", "keep-first", "mean", "error"] = "keep-last"
-    min_user_ratings: int = 0
-    min_item_ratings: int = 0
-    split: str = "random"
-    test: str = ""
-    test_fraction: float = 0.2
-    validation_fraction: float = 0.05
-    split_seed: int = 42
-    folds: int = 5
-    fold: int = 0
+    format: Annotated[
+        Literal["auto", "ml-100k", "ml-1m", "ml-10m", "ml-csv", "csv", "tsv", "parquet"],
+        setting("How DATA is laid out. `auto` looks at names and first bytes."),
+    ] = "auto"
+    columns: Annotated[
+        str,
+        setting(
+            "Column names: `user=a,item=b,rating=c,timestamp=d,weight=e`. Other columns are found by their "
+            "usual names. `rating=none` makes every row a rating of 1. Numbers such as `user=1,item=2` are "
+            "positions in files without a header line."
+        ),
+    ] = ""
+    bad_rows: Annotated[
+        Literal["error", "drop"],
+        setting("`error` stops at the first bad row. `drop` skips bad rows, counts and reports them."),
+    ] = "error"
+    users: Annotated[str, setting("File of user features (CSV, TSV or Parquet), one row per id.")] = ""
+    items: Annotated[str, setting("File of item features (CSV, TSV or Parquet), one row per id.")] = ""
+    duplicates: Annotated[
+        Literal["keep-last", "keep-first", "mean", "error"],
+        setting(
+            "Which of several ratings of one (user, item) pair is kept. The last has the highest timestamp, "
+            "or without timestamps the highest row number. `mean` is not weighted; with appended ratings it "
+            "is the mean of the stored and the new ones."
+        ),
+    ] = "keep-last"
+    min_user_ratings: Annotated[
+        int,
+        setting(
+            "k-core: users with fewer ratings are removed, repeatedly. 0 keeps all.", ge=0, lt=COUNT_LIMIT
+        ),
+    ] = 0
+    min_item_ratings: Annotated[
+        int,
+        setting(
+            "k-core: items with fewer ratings are removed, repeatedly. 0 keeps all.", ge=0, lt=COUNT_LIMIT
+        ),
+    ] = 0
+    split: Annotated[
+        str,
+        setting(
+            "How the test part is chosen. `u1` stands for the files u1.base and u1.test, `given` for "
+            "train.csv and test.csv (or .tsv, .parquet).",
+            rule=f"one of {', '.join(SPLIT_NAMES)}, or the name of a predefined pair in the folder",
+        ),
+    ] = "random"
+    test: Annotated[
+        str,
+        setting(
+            "File of test ratings, in DATA's format. DATA is then train and validation, `split` is `given`."
+        ),
+    ] = ""
+    test_fraction: Annotated[
+        float,
+        setting("Test share of all rows (`random`, `time`) or of each user's rows (`per-user`).", gt=0, lt=1),
+    ] = 0.2
+    validation_fraction: Annotated[
+        float, setting("Validation share of the training rows. 0 for no validation curve.", ge=0, lt=1)
+    ] = 0.05
+    split_seed: Annotated[int, setting("Seed of both cuts.", ge=0, lt=SEED_LIMIT)] = 42
+    folds: Annotated[int, setting("Number of parts of the `k-fold` split.", ge=2, lt=COUNT_LIMIT)] = 5
+    fold: Annotated[
+        int,
+        setting(
+            "Which part of `k-fold` is the test part, counted from 0; below `folds`.", ge=0, lt=COUNT_LIMIT
+        ),
+    ] = 0
 
     def __post_init__(self) -> None:
-        for name, wanted in typing.get_type_hints(DataConfig).items():
-            _check_value(f"data.{name}", getattr(self, name), wanted)
         if self.test and self.split not in (GIVEN, DataConfig.split):
             rule = f"data.test is the test part, so data.split must be {GIVEN} or as by default"
             raise UserError(f"{rule}, got {self.split!r}")
         if self.test:
             object.__setattr__(self, "split", GIVEN)
-        if not 0 < self.test_fraction < 1:
-            raise UserError(f"data.test_fraction must be above 0 and below 1, got {self.test_fraction}")
-        if not 0 <= self.validation_fraction < 1:
-            raise UserError(
-                f"data.validation_fraction must be at least 0 and below 1, got {self.validation_fraction}"
-            )
         if self.fold >= self.folds:
             raise UserError(f"data.fold must be below data.folds ({self.folds}), got {self.fold}")
 
 
-_LOWEST = {"data.folds": 2}  # of the other whole numbers it is 0
-# NumPy's seeds have 32 bits; rows, and TensorFlow's steps and sizes, are counted in signed 32 bits.
-SEED_LIMIT, COUNT_LIMIT = 2**32, 2**31
+def data_config(settings: Iterable[str] = ()) -> DataConfig:
+    """The configuration that `data.key=value` settings give.
 
+    >>> data_config(["data.split=time", "data.test_fraction=0.1"]).test_fraction
+    0.1
 
-def _check_value(key: str, value: Any, wanted: Any) -> None:
-    """Raises UserError where the value is not of the annotated type, or a whole number out of range."""
-    if typing.get_origin(wanted) is Literal:
-        if value not in typing.get_args(wanted):
-            raise UserError(f"{key} must be one of {', '.join(typing.get_args(wanted))}, got {shown(value)}")
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float) if wanted is float else wanted):
-        raise UserError(f"{key} must be {wanted.__name__}, got {shown(value)}")
-    if wanted is int:
-        lowest, limit = _LOWEST.get(key, 0), SEED_LIMIT if key.endswith("seed") else COUNT_LIMIT
-        if value < lowest:
-            raise UserError(f"{key} must be at least {lowest}, got {value}")
-        if value >= limit:
-            raise UserError(f"{key} must be below {limit}, got {value}")
+    Raises:
+        UserError: an unknown key, or a value of the wrong type or out of its range.
+    """
+    values = parse_settings(settings, declared_settings("data", DataConfig))
+    return DataConfig(**{key.removeprefix("data."): value for key, value in values.items()})

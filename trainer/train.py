@@ -18,10 +18,11 @@ from data_pipeline.dataset.dataset import PreparedDataset, open_dataset
 from data_pipeline.errors import UserError
 from data_pipeline.sources.in_memory import Ratings
 from data_pipeline.sources.source import RatingsSource
-from trainer.config import Config, make_config
+from trainer.config import RECIPES, Config, ConfigFile, make_config, read_config
+from trainer.config.own_model import import_model, named_model
+from trainer.config.parse import setting_texts
 from trainer.evaluation.validation import Monitor
 from trainer.models import ModelFunction, name_of
-from trainer.recipes import RECIPES
 from trainer.run.build import make_engine
 from trainer.run.data import default_workdir, find_source, open_or_prepare, with_split_of
 from trainer.run.devices import Devices, set_up_devices, worker_from_environment
@@ -81,10 +82,11 @@ class TrainResult:
 def train(
     data: str | Path | Ratings | RatingsSource | PreparedDataset | pd.DataFrame | None = None,
     *,
-    recipe: str = "article",
+    recipe: str | None = None,
+    config: str | Path | Mapping[str, object] | ConfigFile | None = None,
     settings: Mapping[str, object] | Iterable[str] = (),
     workdir: str | Path | None = None,
-    model: ModelFunction | None = None,
+    model: ModelFunction | str | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     quiet: bool = False,
 ) -> TrainResult:
@@ -94,9 +96,12 @@ def train(
         data: a ratings file or folder, a prepared dataset, a DataFrame with columns user_id, item_id, rating
             (and timestamp, weight), or `generated`. None: that of the run in `workdir`, else MovieLens-100K
             if it can be had, else generated ratings.
-        settings: on top of the recipe: {"train.epochs": 3} or ["train.epochs=3"].
+        recipe: named settings to start from; None takes the configuration's, or `article`.
+        config: a YAML or JSON file, or a mapping, with values on top of the recipe.
+        settings: on top of that: {"train.epochs": 3} or ["train.epochs=3"].
         workdir: by default `runs/<data>-<recipe>`.
-        model: one of your own, see `trainer.models`; `load_run` needs it again where it cannot be imported.
+        model: one of your own, a function or its `module:function`, see `trainer.models`. It is given again
+            to continue the run and to `load_run`: the stored name is never imported.
         callbacks: Keras callbacks; they see `loss` and, with validation rows, `val_loss`, `val_rmse` and
             `val_mae`, or `val_ndcg@10` and `val_recall@10`. As in Keras, what a callback remembers does not
             survive the process.
@@ -109,28 +114,33 @@ def train(
     """
     say = _silent if quiet else _say
     worker, num_workers = worker_from_environment()
-    settings = _as_settings(settings)
+    settings = setting_texts(settings)
     if model is not None:
-        settings.append(f"model.name={name_of(model)}")
-    config = make_config(recipe, RECIPES, settings)
+        settings.append(f"model.name={model if isinstance(model, str) else name_of(model)}")
+    file = read_config(config)
+    run_config = make_config(recipe, RECIPES, settings, file)
+    model = named_model(run_config.model.name, model, settings, file)
     if data is None and workdir is not None and Workdir(Path(workdir)).is_started():
         began, dataset = Workdir(Path(workdir)).read()
         source: Path | RatingsSource = dataset.path
         described = f"that of the run in {workdir}"
-        if not any(setting.startswith("data.") for setting in settings):
-            config = dataclasses.replace(config, data=began.data)
+        if not any(key.startswith("data.") for key in (*settings, *file.values)):
+            run_config = dataclasses.replace(run_config, data=began.data)
     else:
-        source, described = find_source(data, config.data, num_workers)
+        source, described = find_source(data, run_config.data, num_workers)
         if isinstance(source, Path):
-            config = with_split_of(open_dataset(source), config, settings)
-    folder = Workdir(Path(workdir) if workdir else default_workdir(source, config))
+            run_config = with_split_of(open_dataset(source), run_config, settings, file)
+    folder = Workdir(Path(workdir) if workdir else default_workdir(source, run_config))
     folder.require_usable()
     if worker == 0:
         say(f"data      {described}")
-    devices = set_up_devices(config.train)
+    devices = set_up_devices(run_config.train)
+    own_model = None if model is None else import_model(model)
     # Of a job's workers the chief alone writes, and holds the lock for all.
     with locked(folder.path, say) if devices.is_chief else contextlib.nullcontext():
-        return _train(source, config, folder, devices, own_model=model, callbacks=callbacks, quiet=quiet)
+        return _train(
+            source, run_config, folder, devices, own_model=own_model, callbacks=callbacks, quiet=quiet
+        )
 
 
 def _train(
@@ -234,12 +244,6 @@ def _train(
         # Another worker may have been the one that was asked.
         stopped_by=(stop_request.signum or signal.SIGTERM) if result.was_stopped else None,
     )
-
-
-def _as_settings(settings: Mapping[str, object] | Iterable[str]) -> list[str]:
-    if isinstance(settings, Mapping):
-        return [f"{key}={'none' if value is None else value}" for key, value in settings.items()]
-    return list(settings)
 
 
 def _say(line: str) -> None:

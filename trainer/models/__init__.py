@@ -1,27 +1,25 @@
 """Keras models over named columns: in, `user_index` and `item_index`; out, one score a row.
 
 A model is a function (ModelConfig, ModelInputs) -> `keras.Model` from {`user_index`: int32 [batch],
-`item_index`: int32 [batch]} to [batch, 1], float32 in mixed precision, with fresh weights. Yours, too: name
-it as `model.name=module:function`, or give the function to `reeltrain.train(model=...)`. Whatever it is made
-of must be a function of its inputs and weights: layers that keep a state of their own (`BatchNormalization`)
-or draw from a generator (`keras.layers.Dropout`; ours is `reeltrain.layers.Dropout`) would make the result
-depend on the number of devices and are refused. `reeltrain.layers.Embedding` makes tables that may be large.
+`item_index`: int32 [batch]} to [batch, 1], float32 in mixed precision, with fresh weights. Yours, too:
+`--model module:function`, or `reeltrain.train(model=...)` with the function. A name that is only stored in a
+run is never imported (`trainer.config.own_model`). Whatever it is made of must be a function of its inputs
+and weights: layers that keep a state of their own (`BatchNormalization`) or draw from a generator
+(`keras.layers.Dropout`; ours is `reeltrain.layers.Dropout`) would make the result depend on the number of
+devices and are refused. `reeltrain.layers.Embedding` makes tables that may be large.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
-import importlib
-import os
-import sys
 from collections.abc import Callable, Iterator
 
 import keras
 from keras.src.backend.common import global_state
 
 from data_pipeline.errors import UserError
-from trainer.config import MODEL_NAMES, ModelConfig
+from trainer.config import MODEL_NAMES, ModelConfig, require_named_model
 from trainer.models.bias import bias_model
 from trainer.models.inputs import ModelInputs
 from trainer.models.mf import mf
@@ -48,16 +46,18 @@ def build_model(config: ModelConfig, inputs: ModelInputs, own: ModelFunction | N
     """The configured model, with fresh weights.
 
     Args:
-        own: the function that `config.name` names, where it cannot be imported.
+        own: the function that `config.name` names, where that is one of your own. Nothing is imported here.
 
     Raises:
-        UserError: no such function, or what it makes is not a model that can be trained here.
+        UserError: the function is not given, or what it makes is not a model that can be trained here.
     """
     if config.name in MODELS:
         return MODELS[config.name](config, inputs)
-    function = own or _imported(config.name)
+    if own is None:
+        require_named_model(config.name, own, where="this configuration")
+    assert own is not None
     with _names_from_the_start():
-        model = function(config, inputs)
+        model = own(config, inputs)
     _check(model, config.name)
     return model
 
@@ -80,19 +80,6 @@ def _names_from_the_start() -> Iterator[None]:
 def name_of(function: ModelFunction) -> str:
     """`module:function`."""
     return f"{function.__module__}:{function.__qualname__}"
-
-
-def _imported(name: str) -> ModelFunction:
-    module_name, _, function_name = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-    try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"model.name={name} must be a function that can be imported: {error}") from None
-    if not callable(function):
-        raise UserError(f"model.name={name} must be a function that can be imported, got {function!r}")
-    return function
 
 
 def _check(model: object, name: str) -> None:

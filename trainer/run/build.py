@@ -26,7 +26,7 @@ def model_for(config: Config, dataset: PreparedDataset, own: ModelFunction | Non
     """The configured model with fresh weights, for the ids and side features of a data set.
 
     Args:
-        own: the function that `model.name` names, where it cannot be imported.
+        own: the function that `model.name` names, where that is one of your own.
 
     Raises:
         UserError: no such model or feature, or the ratings are no grades for `ordinal`.

@@ -15,7 +15,7 @@ from data_pipeline.prepare.prepare import prepare_dataset
 from data_pipeline.sources.in_memory import Ratings, source_of
 from data_pipeline.sources.open_source import open_source
 from data_pipeline.sources.source import RatingsSource
-from trainer.config import Config
+from trainer.config import Config, ConfigFile
 from trainer.run.devices import Devices
 from trainer.workdir.workdir import RUNS, Workdir, wait_for_chief
 
@@ -53,9 +53,18 @@ def default_workdir(source: Path | RatingsSource, config: Config) -> Path:
     return RUNS / f"{name.removesuffix(split)}{split}-{config.recipe}"
 
 
-def with_split_of(dataset: PreparedDataset, config: Config, settings: list[str]) -> Config:
+def with_split_of(dataset: PreparedDataset, config: Config, settings: list[str], file: ConfigFile) -> Config:
     """The configuration with the split that a prepared dataset already has."""
     refuse_split_settings(dataset.path, settings)
+    # A file may hold all of `data.*`, as `reeltrain config` prints it: what the dataset has, too, is fine.
+    for key in (key for key in file.values if key.startswith("data.")):
+        name = key.removeprefix("data.")
+        value, known = getattr(config.data, name), getattr(dataset.settings, name)
+        if value != known:
+            raise UserError(
+                f"{dataset.path} is prepared with {key}={known}, its split is fixed: "
+                f"{f'{key}={value}'!r} of the configuration file has no effect"
+            )
     return dataclasses.replace(config, data=dataset.settings)
 
 

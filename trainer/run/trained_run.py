@@ -11,7 +11,7 @@ import keras
 
 from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.errors import UserError
-from trainer.config import Config
+from trainer.config import Config, import_model, require_named_model
 from trainer.models import ModelFunction
 from trainer.ranking.model_ranker import model_ranker
 from trainer.ranking.scorer import Scorer
@@ -46,24 +46,26 @@ class Run:
         return model_ranker(self.model, self.scorer)
 
 
-def load_run(run: Run | str | Path, *, best: bool = False, model: ModelFunction | None = None) -> Run:
+def load_run(run: Run | str | Path, *, best: bool = False, model: ModelFunction | str | None = None) -> Run:
     """Loads the newest checkpoint of a workdir, or the best on validation; a loaded run is returned as it is.
 
     Args:
-        model: the function that made the run's model, where it is one's own and cannot be imported.
+        model: the function that made the run's model, or its `module:function`, where it is one of your own.
+            The name that the run stores is never imported.
 
     Raises:
-        UserError: no run there, or none with a checkpoint.
+        UserError: no run there, none with a checkpoint, or one with a model of your own that is not given.
     """
     if isinstance(run, Run):
         return run
     workdir = Workdir(Path(run))
     config, dataset = workdir.read()
+    require_named_model(config.model.name, model, where=workdir.path)
     precision = workdir.precision()
     keras.config.set_floatx("float64" if precision == "float64" else "float32")
     keras.config.set_dtype_policy(precision)
     let_memory_grow()
-    built = model_for(config, dataset, model)
+    built = model_for(config, dataset, None if model is None else import_model(model))
     folder = best_folder(workdir.checkpoints) if best else workdir.checkpoints
     step = restore_weights(built, folder, lambda line: print(line, file=sys.stderr))
     if step is None:

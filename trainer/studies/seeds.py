@@ -41,7 +41,7 @@ def evaluate_seeds(
     *,
     best: bool = False,
     wanted: bool | None = None,
-    model: ModelFunction | None = None,
+    model: ModelFunction | str | None = None,
     say: Say = lambda _line: None,
     **how: Any,
 ) -> Spread:
@@ -54,7 +54,7 @@ def evaluate_seeds(
     Args:
         best: takes each seed's checkpoint that is best on validation, not the newest.
         wanted, say, how: as of `with_trained_baseline`.
-        model: the function that made the run's model, where it cannot be imported.
+        model: the function that made the run's model, or its `module:function`, where it is one of your own.
 
     Raises:
         UserError: the run is not trained to its end, as the others will be.

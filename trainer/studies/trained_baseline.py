@@ -11,10 +11,10 @@ from typing import Any
 
 from data_pipeline.dataset.dataset import PreparedDataset
 from trainer.config import Config, make_config
+from trainer.config.recipes import RECIPES
 from trainer.evaluation.evaluate import Evaluation, evaluate
 from trainer.evaluation.slice_metrics import Recommender
 from trainer.models import ModelFunction
-from trainer.recipes import RECIPES
 from trainer.run.devices import max_replicas
 from trainer.run.trained_run import Run, load_run
 from trainer.train import train
@@ -66,7 +66,7 @@ def _trained(
     folder: Path,
     say: Say,
     *,
-    model: ModelFunction | None = None,
+    model: ModelFunction | str | None = None,
     best: bool = False,
 ) -> Run:
     """The run in a folder, trained to its end if it is not."""

@@ -16,7 +16,7 @@ import tensorflow as tf
 from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.errors import UserError
 from trainer.config import Config, make_config
-from trainer.recipes import RECIPES
+from trainer.config.recipes import RECIPES
 from trainer.run.build import model_for
 from trainer.verification import reference
 from trainer.verification.comparison import NUMPY, Comparison, compare

@@ -13,22 +13,9 @@ from typing import Any
 
 from data_pipeline.dataset.dataset import PreparedDataset, open_dataset
 from data_pipeline.errors import UserError
-from trainer.config import Config, config_from_json
+from trainer.config import SETTINGS, Config, config_from_json, is_own_model
 
 RUNS = Path("runs")
-# A finished run may be continued or watched otherwise under these; everything else makes it another run.
-CHANGEABLE = (
-    "train.precision",  # what is in force is compared, which `auto` may not name
-    "train.epochs",
-    "train.max_steps",
-    "train.replicas",
-    "train.steps_per_loop",
-    "train.log_every_steps",
-    "train.reduction",
-    "train.checkpoint_every_steps",
-    "train.checkpoint_every_minutes",
-    "train.keep_checkpoints",
-)
 WAIT_FOR_CHIEF_SECS = 600
 
 
@@ -78,7 +65,7 @@ class Workdir:
     def read(self) -> tuple[Config, PreparedDataset]:
         """The configuration and data set of the run that was begun here."""
         content = self._content()
-        config = config_from_json(json.dumps(content["config"]))
+        config = self._config(content)
         dataset = open_dataset((self.path / content["dataset"]["path"]).resolve())
         if dataset.fingerprint != content["dataset"]["fingerprint"]:
             raise UserError(
@@ -118,13 +105,16 @@ class Workdir:
                 f"{self.path}: this run was begun in {content['precision']}, got {precision}; "
                 f"give --set train.precision={content['precision']}"
             )
-        began = config_from_json(json.dumps(content["config"])).flat()
+        began = self._config(content).flat()
         for key, value in config.flat().items():
-            if key not in CHANGEABLE and value != began[key]:
-                raise UserError(
-                    f"{self.path}: this run was begun with {key}={began[key]}, got {value}; "
-                    "give another --workdir"
-                )
+            if value == began[key] or (key in SETTINGS and SETTINGS[key].changeable):
+                continue
+            give = "another --workdir"
+            if key == "model.name" and is_own_model(began[key]):
+                give = f"--model {began[key]}, or {give}"
+            raise UserError(
+                f"{self.path}: this run was begun with {key}={began[key]}, got {value}; give {give}"
+            )
         known = content["dataset"]
         if fingerprint not in (known["source_fingerprint"], known["fingerprint"]):
             raise UserError(
@@ -135,6 +125,13 @@ class Workdir:
     def precision(self) -> str:
         """The dtype policy that the run computes in."""
         return self._content()["precision"]
+
+    def _config(self, content: dict[str, Any]) -> Config:
+        """The configuration that the run was begun with."""
+        try:
+            return config_from_json(json.dumps(content["config"]))
+        except UserError as error:
+            raise UserError(f"{self.config_file}: {error}") from None
 
     def _content(self) -> dict[str, Any]:
         """What `start` wrote."""

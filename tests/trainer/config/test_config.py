@@ -17,7 +17,7 @@ from trainer.config import (
     config_from_json,
     make_config,
 )
-from trainer.recipes import RECIPES
+from trainer.config.recipes import RECIPES
 
 
 def test_a_setting_beats_the_recipe_and_the_recipe_beats_the_default():
