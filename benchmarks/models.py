@@ -1,8 +1,8 @@
 """How good each recipe is on MovieLens-100K, over seeds, beside baselines on the same rows.
 
-Every recipe's settings, epochs included, were chosen on validation rows before (`trainer/recipes.py`). Here
-it is trained on all training rows of a split with the training seeds 0 to N - 1, and its test rows are read
-once a run, by `reeltrain evaluate --seeds N`, whose protocol is printed.
+Every recipe's settings, epochs included, were chosen on validation rows before
+(`trainer/config/recipes.py`). Here it is trained on all training rows of a split with the training seeds 0 to
+N - 1, and its test rows are read once a run, by `reeltrain evaluate --seeds N`, whose protocol is printed.
 """
 
 from __future__ import annotations

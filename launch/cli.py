@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from launch.jobs.command import launch
+from launch.verbs.config import config
 from launch.verbs.evaluate import evaluate
 from launch.verbs.predict import predict
 from launch.verbs.prepare import prepare
@@ -22,5 +23,5 @@ def cli(debug: bool) -> None:
     """Trains embedding+MLP recommenders on one CPU, all GPUs of a server, or several machines."""
 
 
-for verb in (prepare, train, evaluate, predict, recommend, verify, launch):
+for verb in (prepare, train, evaluate, predict, recommend, config, verify, launch):
     cli.add_command(verb)

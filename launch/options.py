@@ -19,8 +19,18 @@ best_option = click.option(
 settings_option = click.option(
     "--set", "settings", multiple=True, metavar="PART.KEY=VALUE", help="Change a setting; may be repeated."
 )
-recipe_option = click.option(
-    "--recipe", default="article", show_default=True, help="Named settings to start from."
+recipe_option = click.option("--recipe", help="Named settings to start from.  [default: article]")
+config_option = click.option(
+    "--config",
+    "config_file",
+    type=AS_PATH,
+    metavar="FILE",
+    help="A YAML or JSON file of settings, on top of the recipe; --set goes on top of it.",
+)
+model_option = click.option(
+    "--model",
+    metavar="MODULE:FUNCTION",
+    help="Import this model of your own; a run's stored name alone is never imported.",
 )
 
 
@@ -29,12 +39,14 @@ def print_result(fields: dict[str, Any], text: str, as_json: bool) -> None:
     print(json.dumps(fields, allow_nan=False) if as_json else text)
 
 
-def existing_run(workdir: Path | None) -> Path:
+def existing_run(workdir: Path | None, model: str | None) -> Path:
     """The run that is meant, checked before TensorFlow loads."""
+    from trainer.config import require_named_model
     from trainer.workdir.workdir import Workdir, newest_workdir
 
     if workdir is None:
         workdir = newest_workdir()
         print(f"run       {workdir} (the newest)", file=sys.stderr)
-    Workdir(workdir).read()
+    config, _ = Workdir(workdir).read()
+    require_named_model(config.model.name, model, where=workdir)
     return workdir

@@ -9,7 +9,14 @@ from typing import Any
 
 import click
 
-from launch.options import best_option, existing_run, json_option, print_result, workdir_argument
+from launch.options import (
+    best_option,
+    existing_run,
+    json_option,
+    model_option,
+    print_result,
+    workdir_argument,
+)
 from launch.tables import spread_table, table
 
 # A line at least this often while rankings are made.
@@ -64,6 +71,7 @@ class _Lengths(click.ParamType):
     help="Train the run again with the seeds 0 to N - 1, and tell mean and standard deviation.",
 )
 @best_option
+@model_option
 @json_option
 def evaluate(
     workdir: Path | None,
@@ -75,13 +83,14 @@ def evaluate(
     trained: bool | None,
     seeds: int | None,
     best: bool,
+    model: str | None,
     as_json: bool,
 ) -> None:
     """Errors and rankings on the test split, beside baselines fitted on the same training rows.
 
     WORKDIR is a trained run; by default the newest under runs/.
     """
-    workdir = existing_run(workdir)
+    workdir = existing_run(workdir, model)
     from trainer.run.trained_run import load_run
     from trainer.studies.seeds import evaluate_seeds
     from trainer.studies.trained_baseline import with_trained_baseline
@@ -95,7 +104,7 @@ def evaluate(
         "progress": _Lines(),
     }
     if seeds is not None:
-        spread = evaluate_seeds(workdir, seeds, best=best, wanted=trained, say=_say, **how)
+        spread = evaluate_seeds(workdir, seeds, best=best, model=model, wanted=trained, say=_say, **how)
         fields = {
             "workdir": str(workdir),
             "seeds": spread.seeds,
@@ -107,7 +116,7 @@ def evaluate(
         }
         print_result(fields, spread_table(spread), as_json)
         return
-    result = with_trained_baseline(load_run(workdir, best=best), wanted=trained, say=_say, **how)
+    result = with_trained_baseline(load_run(workdir, best=best, model=model), wanted=trained, say=_say, **how)
     fields = {
         "workdir": str(workdir),
         "test": result.test,

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from launch.options import AS_PATH, best_option, existing_run, json_option, print_result, workdir_argument
+from launch.options import (
+    AS_PATH,
+    best_option,
+    existing_run,
+    json_option,
+    model_option,
+    print_result,
+    workdir_argument,
+)
 
 
 @click.command()
@@ -15,9 +23,16 @@ from launch.options import AS_PATH, best_option, existing_run, json_option, prin
 @click.option("--item", help="A raw item id; needs --user.")
 @click.option("--pairs", type=AS_PATH, help="A CSV file with columns user_id and item_id.")
 @best_option
+@model_option
 @json_option
 def predict(
-    workdir: Path | None, user: str | None, item: str | None, pairs: Path | None, best: bool, as_json: bool
+    workdir: Path | None,
+    user: str | None,
+    item: str | None,
+    pairs: Path | None,
+    best: bool,
+    model: str | None,
+    as_json: bool,
 ) -> None:
     """Predicted ratings: the first ten test rows beside the actual ones, or what is asked for."""
     if (user is None) != (item is None):
@@ -29,11 +44,11 @@ def predict(
     from data_pipeline.parsing.pairs import read_pairs
 
     asked = read_pairs(pairs) if pairs is not None else [(user, item)] if user is not None else None
-    workdir = existing_run(workdir)
+    workdir = existing_run(workdir, model)
     from trainer.run.trained_run import load_run
     from trainer.serving.predict import predict
 
-    run = load_run(workdir, best=best)
+    run = load_run(workdir, best=best, model=model)
     rows = predict(run, asked).to_dict("records")
     what = "score" if run.config.objective.is_ranking else "predicted"
     lines = [f"{'user':>10}{'item':>10}{what:>11}{'actual':>8}"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-import typing
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,44 +14,49 @@ from launch.options import AS_PATH, data_argument, json_option, print_result, se
 
 if TYPE_CHECKING:
     from data_pipeline.dataset.dataset import PreparedDataset
+    from data_pipeline.settings import Setting
 
 
-def _choice(key: str) -> click.Choice:
+# Options that stand for `--set data.key=value`, and those of them that take one of a few values.
+_READING = ("format", "columns", "bad_rows", "users", "items", "test", "duplicates")
+_CHOICES = ("format", "bad_rows", "duplicates")
+
+
+def _declared(key: str) -> Setting:
+    """The declaration of `data.key`, loaded only when its text or values are needed."""
     from data_pipeline.config import DataConfig
+    from data_pipeline.settings import declared_settings
 
-    return click.Choice(typing.get_args(typing.get_type_hints(DataConfig)[key]))
+    return declared_settings("data", DataConfig)[f"data.{key}"]
 
 
-# Sugar for settings: option -> key of `data`.
-_READING = {
-    "--format": ("format", _choice("format"), "How DATA is laid out.  [default: auto]"),
-    "--columns": (
-        "columns",
-        str,
-        "Which column is which: user=…,item=…,rating=…,timestamp=…,weight=…; rating=none where every row "
-        "counts as 1; positions from 1 where a file has no header line.",
-    ),
-    "--bad-rows": (
-        "bad_rows",
-        _choice("bad_rows"),
-        "End with the first bad row, or go on without it, count and report.  [default: error]",
-    ),
-    "--users": ("users", str, "A table of users' features: CSV, TSV or Parquet."),
-    "--items": ("items", str, "A table of items' features: CSV, TSV or Parquet."),
-    "--test": ("test", str, "A file of test ratings, in DATA's format; DATA is then train and validation."),
-    "--duplicates": (
-        "duplicates",
-        _choice("duplicates"),
-        "Which of several ratings of one user and item stays; mean does not look at weights, and with "
-        "--append it is the mean of the stored rating and the new ones.  [default: keep-last]",
-    ),
-}
+class _Choice(click.Choice):
+    """The values of a declared setting."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.case_sensitive = True
+
+    @cached_property
+    def choices(self) -> tuple[str, ...]:  # type: ignore[override]
+        return _declared(self.key).choices
+
+
+class _SettingOption(click.Option):
+    """An option with the text and default of a declared setting."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        declared = _declared(str(self.name))
+        default = f"  [default: {declared.default}]" if declared.default else ""
+        self.help = f"{declared.help_text}{default}".replace("`", "")
+        return super().get_help_record(ctx)
 
 
 def reading_options(command: Callable) -> Callable:
     """The options that are sugar for `--set data.key=value`."""
-    for option, (key, kind, text) in reversed(_READING.items()):
-        command = click.option(option, key, type=kind, help=text)(command)
+    for key in reversed(_READING):
+        kind = _Choice(key) if key in _CHOICES else str
+        command = click.option(f"--{key.replace('_', '-')}", key, cls=_SettingOption, type=kind)(command)
     return command
 
 
@@ -127,14 +132,13 @@ _OF_READING = ("format", "columns", "bad_rows", "users", "items")
 
 
 def _prepare(data: str | None, out: Path, settings: list[str]) -> PreparedDataset:
+    from data_pipeline.config import data_config
     from data_pipeline.dataset.new_folder import require_empty
     from data_pipeline.prepare.prepare import prepare_dataset
     from data_pipeline.prepare.splitting.rules import check_split
     from data_pipeline.sources.open_source import open_source
-    from trainer.config import make_config
-    from trainer.recipes import RECIPES
 
-    config = make_config("article", RECIPES, settings).data
+    config = data_config(settings)
     check_split(config)
     require_empty(out)
     source = open_source(data, config)
@@ -143,11 +147,10 @@ def _prepare(data: str | None, out: Path, settings: list[str]) -> PreparedDatase
 
 
 def _append(data: str | None, folder: Path, settings: list[str]) -> PreparedDataset:
+    from data_pipeline.config import data_config
     from data_pipeline.dataset.dataset import open_dataset
     from data_pipeline.prepare.append import append_ratings
     from data_pipeline.sources.open_source import open_source
-    from trainer.config import make_config
-    from trainer.recipes import RECIPES
 
     if data is None:
         raise click.UsageError("--append needs DATA, the new ratings")
@@ -155,7 +158,7 @@ def _append(data: str | None, folder: Path, settings: list[str]) -> PreparedData
         if setting.partition("=")[0].strip().removeprefix("data.") not in _OF_READING:
             raise click.UsageError(f"{folder} is prepared, its split is fixed: {setting!r} has no effect")
     open_dataset(folder)
-    source = open_source(data, make_config("article", RECIPES, settings).data)
+    source = open_source(data, data_config(settings))
     print(f"data      {source.described}", file=sys.stderr)
     return append_ratings(source, folder, quiet=False)
 

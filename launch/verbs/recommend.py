@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from launch.options import best_option, existing_run, json_option, print_result, workdir_argument
+from launch.options import (
+    best_option,
+    existing_run,
+    json_option,
+    model_option,
+    print_result,
+    workdir_argument,
+)
 
 
 @click.command()
@@ -14,16 +21,19 @@ from launch.options import best_option, existing_run, json_option, print_result,
 @click.option("--user", help="A raw user id.  [default: the user of the first test row]")
 @click.option("-k", default=10, show_default=True, help="How many items.")
 @best_option
+@model_option
 @json_option
-def recommend(workdir: Path | None, user: str | None, k: int, best: bool, as_json: bool) -> None:
+def recommend(
+    workdir: Path | None, user: str | None, k: int, best: bool, model: str | None, as_json: bool
+) -> None:
     """The k best items that a user has not rated yet."""
     if k < 1:
         raise click.BadParameter(f"k must be at least 1, got {k}", param_hint="-k")
-    workdir = existing_run(workdir)
+    workdir = existing_run(workdir, model)
     from trainer.run.trained_run import load_run
     from trainer.serving.recommend import recommend
 
-    result = recommend(load_run(workdir, best=best), user, k=k)
+    result = recommend(load_run(workdir, best=best, model=model), user, k=k)
     items = result.items.to_dict("records")
     lines = [
         f"for user {result.user_id}, nothing already rated"

@@ -9,17 +9,34 @@ from pathlib import Path
 
 import click
 
-from launch.options import AS_PATH, data_argument, json_option, print_result, recipe_option, settings_option
+from launch.options import (
+    AS_PATH,
+    config_option,
+    data_argument,
+    json_option,
+    model_option,
+    print_result,
+    recipe_option,
+    settings_option,
+)
 
 
 @click.command()
 @data_argument
 @click.option("--workdir", type=AS_PATH, help="Where the run is kept.  [default: runs/<data>-<recipe>]")
 @recipe_option
+@config_option
 @settings_option
+@model_option
 @json_option
 def train(
-    data: str | None, workdir: Path | None, recipe: str, settings: tuple[str, ...], as_json: bool
+    data: str | None,
+    workdir: Path | None,
+    recipe: str | None,
+    config_file: Path | None,
+    settings: tuple[str, ...],
+    model: str | None,
+    as_json: bool,
 ) -> None:
     """Trains a recipe on DATA; in a workdir that a run was begun in, continues it.
 
@@ -28,24 +45,29 @@ def train(
     from data_pipeline.dataset.manifest import MANIFEST
     from data_pipeline.prepare.splitting.rules import check_split
     from data_pipeline.sources.open_source import open_source
-    from trainer.config import make_config
-    from trainer.recipes import RECIPES
+    from trainer.config import RECIPES, make_config, read_config
+    from trainer.config.own_model import named_model
     from trainer.workdir.workdir import Workdir
 
-    # Mistakes are told before the seconds that TensorFlow takes to load.
-    data_config = make_config(recipe, RECIPES, settings).data
-    check_split(data_config)
+    # Mistakes are reported before the seconds that TensorFlow takes to load.
+    if model is not None and any(setting.partition("=")[0].strip() == "model.name" for setting in settings):
+        raise click.UsageError("give --model or --set model.name, got both")
+    file = read_config(config_file)
+    own_model = [f"model.name={model}"] if model is not None else []
+    run_config = make_config(recipe, RECIPES, [*settings, *own_model], file)
+    named_model(run_config.model.name, model, settings, file)
+    check_split(run_config.data)
     if data not in (None, "generated") and not (Path(data) / MANIFEST).is_file():
-        open_source(data, data_config)
+        open_source(data, run_config.data)
     if workdir is not None:
         Workdir(workdir).require_usable()
     print("reeltrain: loading TensorFlow …", file=sys.stderr, flush=True)
     from trainer.train import train
 
-    result = train(data, recipe=recipe, settings=settings, workdir=workdir)
+    result = train(data, recipe=recipe, config=file, settings=settings, workdir=workdir, model=model)
     fields = {
         "workdir": str(result.workdir),
-        "recipe": recipe,
+        "recipe": result.run.config.recipe,
         "step": result.step,
         "replicas": result.replicas,
         "workers": result.workers,

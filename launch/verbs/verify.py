@@ -27,7 +27,7 @@ from launch.options import data_argument, json_option, print_result, recipe_opti
 @json_option
 def verify(
     data: str | None,
-    recipe: str,
+    recipe: str | None,
     settings: tuple[str, ...],
     replicas: str,
     workers: str,
@@ -41,9 +41,9 @@ def verify(
     Trains the same global batches of a part of DATA on each layout, in processes of its own, and compares
     losses, weights, optimizer state and errors. Exit status 1 if a layout differs or fails.
     """
-    from trainer.config import make_config
-    from trainer.recipes import RECIPES
+    from trainer.config import DEFAULT_RECIPE, RECIPES, make_config
 
+    recipe = recipe or DEFAULT_RECIPE
     make_config(recipe, RECIPES, settings)
     replica_counts, worker_counts = _counts("--replicas", replicas), _counts("--workers", workers)
     if tolerance is not None and not 0 <= tolerance < float("inf"):

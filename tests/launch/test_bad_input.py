@@ -12,7 +12,7 @@ from data_pipeline.prepare.prepare import prepare_dataset
 from data_pipeline.sources.open_source import open_source
 from launch.main import main
 from trainer.config import make_config
-from trainer.recipes import RECIPES
+from trainer.config.recipes import RECIPES
 from trainer.workdir.workdir import Workdir
 
 HEADER = "user_id,item_id,rating,timestamp\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support import runs
-from trainer.recipes import RECIPES
+from trainer.config.recipes import RECIPES
 
 GOLDEN = Path(__file__).parent / "golden"
 STEPS = 100

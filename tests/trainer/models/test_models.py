@@ -14,7 +14,8 @@ from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
 from data_pipeline.features.side_features import no_features, side_features
 from support import runs
-from trainer.config import MODEL_NAMES, ModelConfig, make_config
+from trainer.config import MODEL_NAMES, ModelConfig, import_model, make_config
+from trainer.config.recipes import RECIPES
 from trainer.evaluation.holdout import holdout_of
 from trainer.evaluation.validation import Monitor, ranking_logs
 from trainer.models import build_model
@@ -24,7 +25,6 @@ from trainer.models.layers import Dropout, Embedding
 from trainer.models.towers import towers_of
 from trainer.models.wide_deep import Cross
 from trainer.ranking.model_ranker import model_ranker
-from trainer.recipes import RECIPES
 from trainer.run.build import model_for, scorer_for
 
 RANKING = ("bce", "bpr", "sampled-softmax", "in-batch-softmax")
@@ -315,8 +315,9 @@ def test_ones_own_model_trains_resumes_and_evaluates(objective, datasets, tmp_pa
     )
     assert result.test["rmse"] < 0.5 if objective == "mse" else result.test["ndcg@10"] > 0.7
     assert result.run.config.model.name == f"{__name__}:own_model"
-    # Found again by its name, as this module can be imported.
-    again = reeltrain.load_run(tmp_path / "run")
+    with pytest.raises(UserError, match=f"give --model {__name__}:own_model, or model= in Python"):
+        reeltrain.load_run(tmp_path / "run")
+    again = reeltrain.load_run(tmp_path / "run", model=own_model)
     np.testing.assert_array_equal(
         reeltrain.predict(again, [(1, 3)])["predicted"], reeltrain.predict(result.run, [(1, 3)])["predicted"]
     )
@@ -387,7 +388,9 @@ def test_ones_own_model_trains_in_mixed_precision_as_it_is(objective, datasets, 
 def test_what_cannot_be_trained_is_refused_in_one_line(name, told):
     config = make_config("article", RECIPES, [f"model.name={__name__}:{name}"])
     with pytest.raises(UserError, match=told) as caught:
-        build_model(config.model, ModelInputs(num_user_rows=4, num_item_rows=3))
+        build_model(
+            config.model, ModelInputs(num_user_rows=4, num_item_rows=3), import_model(config.model.name)
+        )
     assert "\n" not in str(caught.value)
 
 

@@ -14,8 +14,8 @@ import reeltrain
 from data_pipeline.errors import UserError
 from data_pipeline.sources.generated import generate_ratings
 from trainer.config import make_config
+from trainer.config.recipes import RECIPES
 from trainer.evaluation.slice_metrics import Recommender
-from trainer.recipes import RECIPES
 from trainer.run.devices import max_replicas, set_up_devices
 from trainer.studies.seeds import evaluate_seeds
 from trainer.studies.trained_baseline import with_trained_baseline

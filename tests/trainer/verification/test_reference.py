@@ -9,7 +9,7 @@ import pytest
 from data_pipeline.dataset.dataset import open_dataset
 from support import runs
 from trainer.config import ModelConfig, OptimizerConfig, make_config
-from trainer.recipes import RECIPES
+from trainer.config.recipes import RECIPES
 from trainer.verification import reference
 from trainer.verification.verify import initial_weights
 

@@ -7,9 +7,8 @@ import pytest
 
 from data_pipeline.dataset.dataset import open_dataset
 from support import runs
-from trainer.config import make_config
+from trainer.config import RECIPES, make_config
 from trainer.evaluation import rating_metrics
-from trainer.recipes import RECIPES
 from trainer.verification import reference
 from trainer.verification.verify import initial_weights
 

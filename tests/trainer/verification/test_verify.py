@@ -11,7 +11,7 @@ from data_pipeline.errors import UserError
 from data_pipeline.sources.generated import generate_ratings
 from support import faulty, runs
 from trainer.config import make_config
-from trainer.recipes import RECIPES
+from trainer.config.recipes import RECIPES
 from trainer.verification.comparison import compare
 from trainer.verification.layouts import Layout, Outcome
 from trainer.verification.subset import prepare_excerpt
