@@ -1,11 +1,10 @@
-"""The tutorial as its reader would write it: MovieLens-100K, two embeddings and an MLP, Keras `fit`.
+"""The tutorial as a reader would write it: MovieLens-100K, two embeddings and an MLP, Keras `fit`.
 
-Nothing of reeltrain. Prints test RMSE and MAE, as predicted and clipped to [1, 5], and how long `fit` took.
+Does not use reeltrain. Prints test RMSE and MAE, as predicted and clipped to [1, 5], and the time of `fit`.
 
-Like its reader it sets no seed. `--seed` sets one with `keras.utils.set_random_seed`, and that has a side
-effect with Keras 3.15 on TensorFlow 2.21: `fit(shuffle=True)` then draws the same row order in every epoch,
-since each epoch's iterator starts the seeded shuffle anew. What that costs is in
-results/quality_ml100k_2026-11-24.md.
+By default no seed is set. `--seed` calls `keras.utils.set_random_seed`, which has a side effect with Keras
+3.15 on TensorFlow 2.21: `fit(shuffle=True)` then uses the same row order in every epoch, because each epoch's
+iterator restarts the seeded shuffle. results/quality_ml100k_2026-11-24.md shows the cost.
 """
 
 import argparse
@@ -41,7 +40,7 @@ def main() -> None:
 
 
 def train_and_test(path: str, *, epochs: int, shuffle: bool, seed: int | None) -> dict[str, object]:
-    """The tutorial. Its imports stand here so that a wrong path is told before they take seconds."""
+    """Runs the tutorial. Imports are here so that a wrong path is reported before they take seconds."""
     import keras
     import numpy as np
     import pandas as pd

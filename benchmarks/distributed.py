@@ -1,7 +1,7 @@
 """Examples/s of `reeltrain train` at batch 8192: one process, two worker processes, two logical CPUs.
 
-Generated ratings, the article recipe's model; each layout in turn, in several rounds. Compiling, evaluating
-and saving are not counted.
+Trains the article recipe on generated ratings, one layout after another, in several rounds. Compilation,
+evaluation and saving are not timed.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from data_pipeline.sources.generated import generate_ratings
 from data_pipeline.sources.in_memory import source_of
 
 BATCH = 8192
-# Name -> (workers, replicas of each, threads that TensorFlow is given or None).
+# Name -> (workers, replicas per worker, TensorFlow's number of threads or None for its default).
 LAYOUTS: dict[str, tuple[int, int, str | None]] = {
     "one process": (1, 1, None),
     "one process, one thread": (1, 1, "1"),
     "two workers": (2, 1, None),
     "two logical CPUs": (1, 2, None),
 }
-# Share of one process's throughput.
+# Lowest acceptable throughput as a fraction of one process's.
 TARGETS = {"two workers": 0.8, "two logical CPUs": 0.9}
 
 
@@ -93,7 +93,7 @@ def _table(figures: dict[str, Any]) -> str:
         describe(figures["machine"]),
         f"batch {BATCH}, {figures['rows']:,} generated ratings, 4 epochs, {figures['rounds']} round(s)",
         "",
-        f"{'':26}{'examples/s':>12}{'min':>12}{'max':>12}{'of one process':>16}{'target':>8}",
+        f"{'':26}{'examples/s':>12}{'min':>12}{'max':>12}{'vs one process':>16}{'target':>8}",
     ]
     for name, values in figures["examples_per_sec"].items():
         ratio = f"{figures['ratios'][name]:.2f}" if name in TARGETS else ""

@@ -2,9 +2,10 @@
 
     .venv/bin/python benchmarks/generate_ratings.py 200_000_000 ratings.csv
 
-Columns user_id, item_id, rating (0.5 to 5), timestamp (seconds, 20 years). A rating is round(2 x (mean +
-user's bias + item's bias + p_u . q_i + noise)) / 2, clipped. Activity and popularity have long tails; no
-pair repeats. Users come in blocks, rows of a block in random order. The same arguments give the same rows.
+Columns: user_id, item_id, rating (0.5 to 5), timestamp (seconds, over 20 years). A rating is round(2 x (mean
++ user bias + item bias + p_u . q_i + noise)) / 2, clipped. User activity and item popularity have long tails.
+No (user, item) pair repeats. Users are written block by block; the rows of a block are in random order. The
+same arguments give the same rows.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-# Assumed, so that mean, spread and tails resemble MovieLens's.
+# Assumed values that make mean, spread and tails similar to MovieLens.
 MEAN, USER_STDDEV, ITEM_STDDEV, FACTOR_STDDEV, NOISE_STDDEV, RANK = 3.5, 0.42, 0.5, 0.5, 0.85, 4
 ROWS_PER_USER = 145
 MAX_ITEMS = 60_000
@@ -32,7 +33,7 @@ SCHEMA = pa.schema(
 
 
 def planted_batches(num_rows: int, *, seed: int = 0) -> Iterator[pa.RecordBatch]:
-    """Batches of at most `BLOCK_ROWS` rows; memory does not grow with `num_rows`."""
+    """Yields batches of at most `BLOCK_ROWS` rows; memory does not grow with `num_rows`."""
     num_items = min(MAX_ITEMS, max(50, num_rows // 300))
     rng = np.random.default_rng([seed, num_rows])
     popularity = np.cumsum(rng.lognormal(0, 1.4, num_items))
@@ -65,7 +66,7 @@ def planted_batches(num_rows: int, *, seed: int = 0) -> Iterator[pa.RecordBatch]
 def _distinct_pairs(
     rng: np.random.Generator, popularity: np.ndarray, num_users: int, num_rows: int
 ) -> np.ndarray:
-    """user x items + item of so many different cells (int64), in random order."""
+    """`num_rows` distinct pairs in random order, int64: user * number of items + item."""
     activity = np.cumsum(rng.lognormal(0, 1, num_users))
     activity /= activity[-1]
     pairs = np.empty(0, np.int64)
@@ -90,7 +91,7 @@ def write_ratings(num_rows: int, path: Path, *, seed: int = 0) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("rows", type=int)
+    parser.add_argument("rows", type=int, help="number of ratings")
     parser.add_argument("out", type=Path, help="a new .csv or .parquet file")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -98,6 +99,8 @@ def main() -> None:
         parser.error(
             f"rows must be at least 1 and OUT a .csv or .parquet file, got {args.rows} and {args.out}"
         )
+    if not args.out.parent.is_dir():
+        parser.error(f"the folder of OUT must exist, got {args.out.parent}")
     begin = time.perf_counter()
     write_ratings(args.rows, args.out, seed=args.seed)
     took = time.perf_counter() - begin

@@ -1,7 +1,7 @@
-"""Rows/s of shuffled batches: ours and what tf.data offers, from memory and from a disk under a memory limit.
+"""Rows/s of shuffled batches: reeltrain and tf.data, from memory and from disk under a memory limit.
 
-Every way is a process of its own that reads the same Arrow file and iterates over its batches in Python, as a
-training loop does; rows are counted where they are consumed. Of the rounds the median counts.
+Each method runs in a separate process that reads the same Arrow file and iterates over batches in Python,
+like a training loop. Rows are counted by the consumer. The figures are medians over the rounds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from harness.arguments import count, make_parser
+from harness.arguments import count, fail, make_parser, require_free_disk
 from harness.children import run_contender
 from harness.limits import memory_limit, peak_bytes
 from harness.machine import describe, machine_facts
@@ -24,7 +24,7 @@ from harness.programs import end_cleanly_on_sigterm
 from data_pipeline.dataset.columns import SEGMENT_ROWS
 
 ROW_BYTES = 12
-NUM_USERS, NUM_ITEMS = 138_493, 26_744  # MovieLens-20M's
+NUM_USERS, NUM_ITEMS = 138_493, 26_744  # as in MovieLens-20M
 NAIVE_BATCH = 1024
 NAIVE_WAYS = {
     "tensor_slices": "from_tensor_slices().shuffle(100_000).batch(1024)",
@@ -41,10 +41,12 @@ TARGET_MEMORY, TARGET_DISK, TARGET_RATIO = 60e6, 20e6, 100.0
 
 def main() -> None:
     parser = make_parser(__doc__, rounds=3)
-    parser.add_argument("--rows", type=count, help="from memory  [default: 20 million]")
-    parser.add_argument("--disk-rows", type=count, help="from the disk  [default: 160 million]")
-    parser.add_argument("--folder", type=Path, help="on the disk to measure  [default: a temporary one]")
+    parser.add_argument("--rows", type=count, help="rows read from memory  [default: 20 million]")
+    parser.add_argument("--disk-rows", type=count, help="rows read from disk  [default: 160 million]")
+    parser.add_argument("--folder", type=Path, help="folder on the disk to measure  [default: temporary]")
     args = parser.parse_args()
+    if args.folder and not args.folder.is_dir():
+        fail(f"--folder must be a folder, got {args.folder}")
     end_cleanly_on_sigterm()
     rows = args.rows or (2_000_000 if args.quick else 20_000_000)
     disk_rows = args.disk_rows or (4_000_000 if args.quick else 160_000_000)
@@ -53,6 +55,7 @@ def main() -> None:
 
     figures: dict[str, Any] = {"machine": machine_facts(), "rows": rows, "rounds": rounds}
     with tempfile.TemporaryDirectory(prefix="reeltrain-benchmark-", dir=args.folder) as folder:
+        require_free_disk(Path(folder), max(rows, disk_rows) * ROW_BYTES)
         path = write_split(Path(folder) / "memory.arrow", rows)
         job = {"path": str(path), "secs": secs}
         figures["memory"] = _from_memory(job, batches, rounds)
@@ -74,7 +77,7 @@ def main() -> None:
 
 
 def write_split(path: Path, num_rows: int) -> Path:
-    """A split as `prepare` stores it, with random ids and ratings; all segments are the same."""
+    """Writes a split as `prepare` stores it, with random ids and ratings; all segments are equal."""
     rng = np.random.default_rng(0)
     columns = [
         rng.integers(1, NUM_USERS + 1, SEGMENT_ROWS, dtype=np.int32),
@@ -91,7 +94,7 @@ def write_split(path: Path, num_rows: int) -> Path:
 
 
 def _median(job: dict[str, Any], rounds: int, **options: Any) -> dict[str, Any]:
-    """The run of the middle speed, with all speeds; or the error of the first that failed."""
+    """The run with the median speed, plus all speeds; or the error of the first run that failed."""
     runs = []
     for _ in range(rounds):
         result = run_contender("feed", {**job, **options})
@@ -116,7 +119,7 @@ def _from_memory(job: dict[str, Any], batches: list[int], rounds: int) -> dict[s
 
 
 def _seek(job: dict[str, Any]) -> dict[str, float]:
-    """Seconds to the first superbatch from the epoch's first step on, and from its middle on."""
+    """Seconds to the first superbatch, starting at the first step of an epoch and in its middle."""
     job = {**job, "way": "ours", "batch": NAIVE_BATCH, "secs": 0.5}
     return {
         start: run_contender("feed", {**job, "start": float(start)}).get("first_secs", float("nan"))
@@ -125,9 +128,9 @@ def _seek(job: dict[str, Any]) -> dict[str, float]:
 
 
 def _from_disk(job: dict[str, Any], file_bytes: int, rounds: int) -> dict[str, Any]:
-    """Each way in a group whose memory is a quarter of the file's size."""
+    """Each method with memory limited to a quarter of the file's size."""
     figures: dict[str, Any] = {"file_bytes": file_bytes, "limit_bytes": file_bytes // 4, "ways": {}}
-    # Less than Python and TensorFlow alone need proves nothing.
+    # Python and TensorFlow alone need about this much.
     figures["limit_bytes"] = max(figures["limit_bytes"], 450 * 2**20)
     for way in ("ours", *DISK_WAYS):
         with memory_limit(figures["limit_bytes"]) as group:
@@ -143,7 +146,7 @@ def _from_disk(job: dict[str, Any], file_bytes: int, rounds: int) -> dict[str, A
 
 
 def _shares(job: dict[str, Any]) -> dict[str, Any]:
-    """What one worker alone reads of the file in an epoch, and what each of two does."""
+    """What a single worker and each of two workers reads of the file in an epoch."""
     shares = [(0, 1), (0, 2), (1, 2)]
     return {f"{shard} of {n}": _median(job, 1, way="ours", shard=shard, num_shards=n) for shard, n in shares}
 
@@ -159,9 +162,9 @@ def _table(figures: dict[str, Any]) -> str:
         lines.append(_line(words, memory[way]))
     seek = figures["seek"]
     lines += [
-        f"target of the ratio to the first of them: {TARGET_RATIO:g}",
-        f"first superbatch after {seek['0'] * 1e3:.0f} ms from the first step, "
-        f"{seek['0.5'] * 1e3:.0f} ms from the epoch's middle",
+        f"target ratio to the first tf.data method: {TARGET_RATIO:g}",
+        f"time to the first superbatch: {seek['0'] * 1e3:.0f} ms from the first step, "
+        f"{seek['0.5'] * 1e3:.0f} ms from the middle of an epoch",
         "",
     ]
     limit, size = disk["limit_bytes"], disk["file_bytes"]
@@ -176,8 +179,8 @@ def _table(figures: dict[str, Any]) -> str:
         lines.append(_line(words, disk["ways"][way]))
     ours = disk["ways"]["ours"]
     if "error" not in ours:
-        lines.append(f"of the limit Python and TensorFlow take {ours['rss_before_mib']:.0f} MiB before")
-    lines += ["", f"{'worker':12}{'rows':>14}{'MiB asked for':>16}{'MiB from disk':>16}"]
+        lines.append(f"included in the peak: {ours['rss_before_mib']:.0f} MiB of Python and TensorFlow")
+    lines += ["", f"{'worker':12}{'rows':>14}{'MiB requested':>16}{'MiB from disk':>16}"]
     for share, result in figures["shares"].items():
         if "error" in result:
             continue

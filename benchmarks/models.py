@@ -1,8 +1,8 @@
-"""How good each recipe is on MovieLens-100K, over seeds, beside baselines on the same rows.
+"""Test metrics of each recipe on MovieLens-100K over several seeds, compared with baselines.
 
-Every recipe's settings, epochs included, were chosen on validation rows before
-(`trainer/config/recipes.py`). Here it is trained on all training rows of a split with the training seeds 0 to
-N - 1, and its test rows are read once a run, by `reeltrain evaluate --seeds N`, whose protocol is printed.
+The settings of a recipe, including its epochs, were chosen on validation rows beforehand. Here each recipe is
+trained on all training rows of a split with the training seeds 0 to N - 1. The test rows are read once per
+run, by `reeltrain evaluate --seeds N`, whose protocol is printed.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Split:
     """A split and the recipes that are trained on it.
 
     Attributes:
-        settings: of `data`.
-        metrics: what is shown.
-        bars: recipe -> (metric, what it was asked to reach).
+        settings: `data` settings that make the split.
+        metrics: the metrics to show.
+        bars: recipe -> (metric, target value).
     """
 
     name: str
@@ -100,7 +100,7 @@ def _run(data: Path, split: Split, recipe: str, seeds: int, workdir: Path) -> di
 def _table(figures: dict[str, Any], splits: list[Split]) -> str:
     lines = [
         describe(figures["machine"]),
-        f"training seeds 0 to {figures['seeds'] - 1}, the split stays: mean +- sd (n - 1)",
+        f"training seeds 0 to {figures['seeds'] - 1}, same split: mean +- sd (n - 1)",
     ]
     for split in splits:
         results = [each for each in figures["results"] if each["split"] == split.name]
@@ -108,9 +108,9 @@ def _table(figures: dict[str, Any], splits: list[Split]) -> str:
         lines += ["", split.name, f"{'':16}" + "".join(f"{metric:>19}" for metric in metrics)]
         for result in results:
             bar = split.bars.get(result["recipe"])
-            asked = f"   asked: {bar[0]} {bar[1]:g}" if bar else ""
+            target = f"   target: {bar[0]} {bar[1]:g}" if bar else ""
             cells = [_cell(result["test"], result["test_sd"], metric) for metric in metrics]
-            lines.append(f"{result['recipe']:16}{''.join(cells)}{asked}")
+            lines.append(f"{result['recipe']:16}{''.join(cells)}{target}")
         for name, values in results[0]["baselines"].items():
             if any(metric in values for metric in metrics):
                 lines.append(f"{name:16}{''.join(_cell(values, {}, metric) for metric in metrics)}")

@@ -1,11 +1,11 @@
-"""How good the article recipe is on MovieLens-100K, beside the tutorial's Keras script and plain baselines.
+"""Test errors of the article recipe on MovieLens-100K, compared with the tutorial's script and baselines.
 
-Each row is a mean over runs of the same, fixed number of epochs; nothing is chosen on the test rows, which
+Each row is a mean over runs with the same, fixed number of epochs. Nothing is chosen on the test rows, which
 are read once, after training. `split42` is the random 80/20 split of scikit-learn's
 `train_test_split(random_state=42)`, `u1` the predefined pair u1.base/u1.test.
 
-The Keras script stands there three times: seeding it stops `fit` from reshuffling (see article_keras.py).
-One epoch cannot tell the three apart, so `--quick` runs only the first.
+The Keras script has three rows, because seeding it stops `fit` from reshuffling (see article_keras.py). One
+epoch does not show the difference, so `--quick` runs only the first.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from harness.arguments import count, make_parser, require_ml_100k
 from harness.machine import describe, machine_facts
 from harness.programs import end_cleanly_on_sigterm, run_article_keras, run_evaluate, run_train
 
-# "The article's model" on split42, three seeds, as handed to us; how its rows were shuffled was not told.
+# Given figures of the article's model on split42, three seeds; how its rows were shuffled is unknown.
 ANCHOR_RMSE = 0.9443
 ANCHOR_MAE = 0.745
 EPOCHS, SEEDS = 5, 3
 QUICK_EPOCHS, QUICK_SEEDS = 1, 1
 
-OURS = "reeltrain, all training rows"  # its runs' baselines are reported too
+OURS = "reeltrain, all training rows"  # the baselines of these runs are reported, too
 
 PROTOCOL = """\
 protocol: epochs fixed beforehand; test rows read once, after training, nothing chosen on them. RMSE and MAE:
@@ -39,11 +39,10 @@ sd: over the runs, n - 1; -anchor: RMSE minus the anchor's"""
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the table: a way to train, run once a seed.
+    """One row of the table: a training method, run once per seed.
 
     Attributes:
-        run: from seed and a folder that does not exist yet to `test_rmse`, `test_mae`, and for the Keras
-            script `test_rmse_raw`.
+        run: (seed, new folder) -> `test_rmse`, `test_mae` and, for the Keras script, `test_rmse_raw`.
     """
 
     split: str
@@ -90,9 +89,9 @@ def main() -> None:
 
 def _cases(data: Path, epochs: int) -> list[Case]:
     def ours(**settings: object) -> Callable[[int, Path], dict[str, Any]]:
-        of_data = {f"data.{key}": value for key, value in settings.items()}
+        data_settings = {f"data.{key}": value for key, value in settings.items()}
         return lambda seed, workdir: (
-            run_train(data, workdir=workdir, seed=seed, epochs=epochs, settings=of_data).result
+            run_train(data, workdir=workdir, seed=seed, epochs=epochs, settings=data_settings).result
         )
 
     def article(*, seeded: bool, shuffle: bool) -> Callable[[int, Path], dict[str, Any]]:
@@ -151,7 +150,7 @@ def _table(figures: dict[str, Any]) -> str:
         difference = f"{row['rmse_minus_anchor']:+9.4f}" if "rmse_minus_anchor" in row else ""
         lines.append(f"{row['split']:9}{row['name']:44}{''.join(values)}{difference}".rstrip())
     lines += [
-        f"{'split42':9}{'anchor: the article as handed to us':44}{ANCHOR_RMSE:8.4f}{'':8}{ANCHOR_MAE:8.4f}",
+        f"{'split42':9}{'anchor: given figures of the article':44}{ANCHOR_RMSE:8.4f}{'':8}{ANCHOR_MAE:8.4f}",
         "",
         PROTOCOL,
     ]

@@ -1,9 +1,9 @@
-"""Whether the order of large data trains as well as a permutation of all rows: validation curves over seeds.
+"""Whether the shuffling of large data trains as well as a permutation of all rows: validation curves.
 
-Large data are stored in random order once and read in chunks of neighbouring rows
-(data_pipeline/batches/windows.py). Both parts are needed: the table also shows chunks of rows that
-are stored by user or by time. What the order changes is told from noise by the same permutations
-with other seeds, initial weights unchanged."""
+Large data is stored in random order once, and read in chunks of neighbouring rows
+(data_pipeline/batches/windows.py). Both parts are needed: the table also shows chunks of rows that are stored
+by user or by time. Permutations with other seeds and the same initial weights show how large noise is.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from data_pipeline.batches.windows import Sizes
 ALL_ROWS = {"permuted_rows": 2**40}
 PERMUTATION, NOISE = "permutation of all rows", "the same, other seeds"
 OTHER_SEEDS = 1000
-# Of the large data all is as shipped; ML-100K's rows are permuted whole unless the sizes shrink with them.
+# For generated data the default sizes are used. ML-100K is so small that the defaults would permute all rows.
 SMALL = {"permuted_rows": 0, "chunk_rows": 256, "window_rows": 1024}
 
 
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def _study(job: dict[str, Any], sizes: dict[str, int]) -> dict[str, Any]:
-    """Order -> its curves, and how far their mean is from that of the permutations."""
+    """Order -> its curves, their mean and sd, and their distance from those of the permutations."""
     orders = {
         PERMUTATION: {"stored": "random", "sizes": ALL_ROWS},
         NOISE: {"stored": "random", "sizes": ALL_ROWS, "shift": OTHER_SEEDS},
@@ -75,27 +75,30 @@ def _study(job: dict[str, Any], sizes: dict[str, int]) -> dict[str, Any]:
     permuted = np.array(found[PERMUTATION]["curves"])
     for entry in found.values():
         curves = np.array(entry["curves"])
-        apart = (curves - permuted).mean(axis=0)
+        difference = (curves - permuted).mean(axis=0)
         entry["mean"] = curves.mean(axis=0).tolist()
         entry["sd"] = curves.std(axis=0, ddof=1).tolist()
-        entry["mean_apart"] = float(apart.mean())
-        entry["max_apart"] = float(np.abs(apart).max())
-        entry["last_apart"] = float(apart[-1])
+        entry["mean_apart"] = float(difference.mean())
+        entry["max_apart"] = float(np.abs(difference).max())
+        entry["last_apart"] = float(difference[-1])
     return {**job, "rows": result["rows"], "sizes": sizes, "orders": found}
 
 
 def _table(figures: dict[str, Any]) -> str:
-    lines = [describe(figures["machine"]), f"{figures['seeds']} seeds; apart: from the permutations, RMSE"]
+    lines = [
+        describe(figures["machine"]),
+        f"{figures['seeds']} seeds; diff: RMSE minus that of the permutations",
+    ]
     for data, study in figures["data"].items():
         epochs, points = study["epochs"], study["points"]
         lines += [
             "",
             f"{data}, {study['rows']:,} rows, batch {study['batch']}, chunks of "
             f"{study['sizes']['chunk_rows']} rows in windows of {study['sizes']['window_rows']}; "
-            "validation RMSE after so many epochs",
+            "validation RMSE after each epoch",
             f"{'':28}"
             + "".join(f"{epoch + 1:>9}" for epoch in range(epochs))
-            + f"{'sd at end':>11}{'apart: mean':>13}{'largest':>9}{'at end':>9}",
+            + f"{'sd at end':>11}{'diff: mean':>13}{'largest':>9}{'at end':>9}",
         ]
         for name, entry in study["orders"].items():
             ends = entry["mean"][points - 1 :: points]

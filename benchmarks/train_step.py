@@ -1,7 +1,7 @@
-"""Samples/s of training the article's model: Keras `fit`, `fit` at its best, a PyTorch loop, ours.
+"""Samples/s of training the article's model: reeltrain, Keras `fit`, tuned `fit`, a PyTorch loop.
 
-Same rows, order, initial weights and maths; each contender a process of its own, in turn, in several rounds.
-Of a contender's options the best counts.
+All contenders use the same rows, order, initial weights and formulas. Each runs in a separate process, one
+after another, in several rounds; its best options count.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from harness.machine import describe, machine_facts
 from harness.programs import end_cleanly_on_sigterm
 
 MATMUL = {"matmul_size": 2048, "repetitions": 9, "threads": 0}
-# Ours must be so many times faster, by batch size; a batch that is not named has no target.
+# Contender -> batch size -> target of reeltrain's speed divided by the contender's.
 TARGETS = {
     "fit": {32: 30.0, 8192: 3.5},
     "best_fit": {32: 7.0, 8192: 3.5},
@@ -54,7 +54,7 @@ def main() -> None:
             row = _measure(task, args.without, torch, rounds=rounds, repetitions=repetitions)
             row["share_of_peak"] = row["ours"]["samples_per_sec"] * FLOP_PER_SAMPLE / peak
             if rates["device"] == "GPU":
-                # No device is faster than its products and its memory; a CPU's caches hold these weights.
+                # Matrix products and memory bandwidth bound a step. A CPU's caches would hold the weights.
                 floor = max(batch * FLOP_PER_SAMPLE / peak, bytes_of_step(batch) / rates["memory"])
                 row["floor_samples_per_sec"] = batch / floor
             figures["batches"][batch] = row
@@ -65,18 +65,21 @@ def main() -> None:
 
 
 def _contenders(batch: int, without: list[str], *, quick: bool) -> list[tuple[str, str, dict[str, Any]]]:
-    """(name, program, options), each to be run once a round."""
+    """(name, program, options) of each contender, to be run once per round."""
     steps = (64, 256) if batch < 1024 else (8, 32)
-    found: list[tuple[str, str, dict[str, Any]]] = [("ours", "engine_steps", {}), ("fit", "keras_fit", {})]
-    found += [("best_fit", "keras_fit", {"steps_per_execution": k}) for k in steps[: 1 if quick else 2]]
-    found += [("torch", "torch_loop", {"threads": n}) for n in ((1,) if quick else (1, 0))]
-    return [contender for contender in found if contender[0] not in without]
+    contenders: list[tuple[str, str, dict[str, Any]]] = [
+        ("ours", "engine_steps", {}),
+        ("fit", "keras_fit", {}),
+    ]
+    contenders += [("best_fit", "keras_fit", {"steps_per_execution": k}) for k in steps[: 1 if quick else 2]]
+    contenders += [("torch", "torch_loop", {"threads": n}) for n in ((1,) if quick else (1, 0))]
+    return [contender for contender in contenders if contender[0] not in without]
 
 
 def _measure(
     task: dict[str, Any], without: list[str], torch: dict[str, str], *, rounds: int, repetitions: int
 ) -> dict[str, Any]:
-    """One batch size: name -> median samples/s, options, ratio, largest difference of the first losses."""
+    """Contender -> median samples/s, options, ratio and largest loss difference, for one batch size."""
     speeds: dict[tuple[str, str], list[float]] = {}
     losses: dict[str, list[float]] = {}
     row: dict[str, Any] = {"errors": {}}
@@ -142,7 +145,7 @@ def _table(figures: dict[str, Any]) -> str:
         f"{figures['rounds']} round(s) of {figures['repetitions']} repetition(s), medians",
         "",
         f"{'batch':>6}  {'':10}{'samples/s':>12}{'min':>12}{'max':>12}"
-        f"{'ours is':>9}{'target':>8}{'loss apart':>12}  options",
+        f"{'ours is':>9}{'target':>8}{'loss diff':>12}  options",
     ]
     for batch, row in figures["batches"].items():
         for name in ("ours", *TARGETS):
@@ -153,11 +156,11 @@ def _table(figures: dict[str, Any]) -> str:
             entry = row[name]
             ratio = f"{entry['ratio']:.1f} x" if "ratio" in entry else ""
             target = f"{entry['target_ratio']:g} x" if entry.get("target_ratio") else ""
-            apart = f"{entry['max_loss_difference']:.0e}" if name != "ours" else ""
+            difference = f"{entry['max_loss_difference']:.0e}" if name != "ours" else ""
             lines.append(
                 f"{batch:>6}  {name:10}{entry['samples_per_sec']:12,.0f}"
                 f"{entry['min']:12,.0f}{entry['max']:12,.0f}"
-                f"{ratio:>9}{target:>8}{apart:>12}  {entry['options']}"
+                f"{ratio:>9}{target:>8}{difference:>12}  {entry['options']}"
             )
         limit = row.get("floor_samples_per_sec")
         floor = f"; at most {limit:,.0f} samples/s are possible" if limit else ""
@@ -168,9 +171,9 @@ def _table(figures: dict[str, Any]) -> str:
         )
     lines += [
         "",
-        f"reeltrain --help: {figures['help_secs']:.2f} s (target {TARGET_HELP_SECS:g})",
-        "loss apart: largest relative difference of the first 20 losses from ours. Keras 3's Adam does not",
-        "sum an id's duplicates within a batch, so `fit` computes something else where there are many",
+        f"reeltrain --help: {figures['help_secs']:.2f} s (target: {TARGET_HELP_SECS:g})",
+        "loss diff: largest relative difference of the first 20 losses from ours. Keras 3's Adam does not",
+        "sum gradients of ids that repeat within a batch, so the losses of `fit` differ if there are many",
     ]
     return "\n".join(lines)
 

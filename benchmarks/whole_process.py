@@ -1,8 +1,8 @@
-"""How long a user waits: `reeltrain train` of the article recipe beside the tutorial's own Keras script.
+"""Waiting time of a user: `reeltrain train` with the article recipe compared with the tutorial's script.
 
-Both as whole processes, imports and compiling included, on the same work: MovieLens-100K, the 80,000 training
-rows of split42, 5 epochs of batches of 32, test RMSE at the end. reeltrain also writes its prepared dataset,
-checkpoints and TensorBoard curves meanwhile. They alternate, after one uncounted run of each.
+Both run as whole processes, imports and compilation included, and do the same work: MovieLens-100K, the
+80,000 training rows of split42, 5 epochs at batch size 32, test RMSE at the end. reeltrain also writes its
+prepared dataset, checkpoints and TensorBoard logs. The two alternate, after one warm-up run of each.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ QUICK_EPOCHS, QUICK_PAIRS = 1, 2
 
 @dataclass(frozen=True)
 class Pair:
-    """The two programs, one after the other.
+    """One run of each program.
 
     Attributes:
-        seed: reeltrain's; the article sets none.
+        seed: the seed of reeltrain; the article sets no seed.
     """
 
     seed: int
@@ -52,7 +52,7 @@ def main() -> None:
     num_pairs = args.pairs or (QUICK_PAIRS if args.quick else PAIRS)
 
     facts = machine_facts()
-    num_warm_ups = 0 if args.quick else 1  # one brings files into the page cache and writes bytecode
+    num_warm_ups = 0 if args.quick else 1  # fills the page cache and writes bytecode
     for _ in range(num_warm_ups):
         _run_pair(data, seed=0, epochs=epochs)
     pairs = []
@@ -74,7 +74,7 @@ def _run_pair(data: Path, *, seed: int, epochs: int) -> Pair:
             workdir=Path(folder) / "run",
             seed=seed,
             epochs=epochs,
-            # All 80,000 rows, as the article; by default 5 % of them would be validation rows.
+            # All 80,000 rows, like the article; by default 5 % of them would be validation rows.
             settings={"data.validation_fraction": 0},
         )
     return Pair(seed=seed, article=article, reeltrain=reeltrain)

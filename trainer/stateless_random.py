@@ -1,8 +1,8 @@
-"""Random numbers that are a function of (seed, step, row): the same on any number of devices.
+"""Stateless random numbers: a function of (seed, step, row), the same on any number of devices.
 
-Written once for NumPy arrays and TensorFlow tensors, in unsigned 32-bit arithmetic, which wraps in both.
-The mixer is C. Wellons's lowbias32 (2018, "Prospecting for Hash Functions"): every input bit flips each
-output bit with a probability within 0.2 % of a half.
+The code works on NumPy arrays and on TensorFlow tensors: uint32 arithmetic wraps around in both. The mixing
+function is lowbias32 (C. Wellons 2018, "Prospecting for Hash Functions"): flipping an input bit flips each
+output bit with a probability of 0.5, to within 0.2 %.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-# 2^32 over the golden ratio: neighbouring units get inputs far apart.
+# 2^32 divided by the golden ratio: spreads the inputs of neighbouring units.
 _GOLDEN = 0x9E3779B9
 
 
 def mix(bits: Any) -> Any:
-    """Scrambles uint32 values; a one-to-one function."""
+    """Hashes uint32 values; the function is a bijection."""
     bits = bits ^ _shift(bits, 16)
     bits = bits * np.uint32(0x7FEB352D)
     bits = bits ^ _shift(bits, 15)
@@ -25,18 +25,18 @@ def mix(bits: Any) -> Any:
 
 
 def row_bits(seed: Any, step: Any, row: Any) -> Any:
-    """One random uint32 a row.
+    """One random uint32 per row.
 
     Args:
-        seed: of the run, uint32.
-        step: counted from the run's beginning, uint32.
+        seed: seed of the run, uint32.
+        step: number of steps since the start of the run, uint32.
         row: position within the global batch, uint32 [rows].
     """
     return mix(mix(mix(seed) + step) + row)
 
 
 def unit_bits(bits: Any, units: Any) -> Any:
-    """Random uint32 [rows, units] of `row_bits`, [rows], and the numbers of the units, uint32 [units]."""
+    """Random uint32 [rows, units] from random numbers of rows, [rows], and unit indices, uint32 [units]."""
     return mix(bits[:, None] ^ (units * np.uint32(_GOLDEN))[None, :])
 
 

@@ -1,4 +1,4 @@
-"""Ours: the engine fed by the project's own input pipeline, as `reeltrain train` does it."""
+"""reeltrain: the engine fed by its input pipeline, like `reeltrain train`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
         for name in file:
             engine.model.get_layer(name).weights[0].assign(file[name])
 
-    # One endless line of superbatches, so that filling the pipeline is not part of a repetition.
+    # One stream of superbatches for all repetitions, so that none of them includes filling the pipeline.
     epochs = 2 + job["repetitions"]
     blocks = order.blocks(first_step=0, last_step=epochs * order.steps_per_epoch, block_steps=block_steps)
     data = iter(superbatches(columns, order, blocks, block_steps=block_steps, shards=range(1), num_shards=1))
@@ -67,7 +67,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     def epoch() -> None:
         last = trained + order.steps_per_epoch
         while trained < last:
-            train_block().numpy()  # as the loop does, which looks for a loss that is not finite
+            train_block().numpy()  # like the training loop, which checks that losses are finite
 
     secs = timed(epoch, job["repetitions"])
     return {
@@ -81,7 +81,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
 def make_engine(
     model: ModelConfig, train: TrainConfig, *, num_user_rows: int, num_item_rows: int, block_steps: int
 ) -> Engine:
-    """The engine as `trainer.train` builds it, with Adam."""
+    """The engine with Adam, as `trainer.train` builds it."""
     devices = set_up_devices(train)
     keras.utils.set_random_seed(train.seed)
     with devices.strategy.scope():

@@ -1,8 +1,8 @@
-"""Rows/s of shuffled batches as their consumer sees them: one way of `input_pipeline.py`, one process.
+"""Rows/s of shuffled batches, counted by their consumer: one method of `input_pipeline.py`.
 
-The job: way, path (an Arrow file of one split), batch, secs (end there even if the epoch goes on), and, for
-some, group (a cgroup to enter), cold (the file is not in the page cache), shard, num_shards, start (a step).
-Rows are counted with padding.
+The job has `way`, `path` (an Arrow file of one split), `batch` and `secs` (time limit), and may have `group`
+(a cgroup to enter), `cold` (drop the file from the page cache), `shard`, `num_shards`, and `start` (a
+fraction of the epoch). Padding rows are counted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.limits import drop_cache, enter, io_bytes
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 SHUFFLE_BUFFER = 100_000
-# Rows of a record batch that the streaming way reads at a time.
+# Rows that `streamed` reads at a time.
 STREAMED_ROWS = 2**16
 Feed = Iterator[dict[str, Any]]
 
@@ -26,7 +26,7 @@ Feed = Iterator[dict[str, Any]]
 def measure(job: dict[str, Any]) -> dict[str, Any]:
     if job.get("group"):
         enter(Path(job["group"]))
-    import tensorflow  # noqa: F401  # in the group, and not in the time
+    import tensorflow  # noqa: F401  # counts in the group, but is not timed
 
     path = Path(job["path"])
     before_rss = _rss_mib()
@@ -35,7 +35,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     io_before, cpu_before = io_bytes(), time.process_time()
     begin = time.perf_counter()
     feed = WAYS[job["way"]](path, job)
-    # Filling shuffle buffers and pipelines comes before the first element, and is told apart.
+    # The first element comes after shuffle buffers and pipelines are filled; its time is reported separately.
     rows = next(feed)["rating"].shape.num_elements()
     first = last = time.perf_counter()
     rows_after_first = 0
@@ -65,7 +65,7 @@ def ours(path: Path, job: dict[str, Any]) -> Feed:
 
     columns = Columns.open(path)
     order = BatchOrder(len(columns), job["batch"], seed=0)
-    block_steps = max(1, 65_536 // job["batch"])  # as trainer/run/loop.py
+    block_steps = max(1, 65_536 // job["batch"])  # as trainer/run/plan.py chooses
     shard, num_shards = job.get("shard", 0), job.get("num_shards", 1)
     blocks = order.blocks(
         first_step=round(job.get("start", 0) * order.steps_per_epoch),
@@ -83,7 +83,7 @@ def ours(path: Path, job: dict[str, Any]) -> Feed:
 
 
 def tensor_slices(path: Path, job: dict[str, Any]) -> Feed:
-    """What everybody writes first."""
+    """The obvious tf.data pipeline."""
     import tensorflow as tf
 
     data = tf.data.Dataset.from_tensor_slices(_arrays(path))
@@ -91,7 +91,7 @@ def tensor_slices(path: Path, job: dict[str, Any]) -> Feed:
 
 
 def tensor_slices_tuned(path: Path, job: dict[str, Any]) -> Feed:
-    """The same with all that the tf.data performance guide advises."""
+    """The same with parallel batching and prefetching, as the tf.data performance guide advises."""
     import tensorflow as tf
 
     data = tf.data.Dataset.from_tensor_slices(_arrays(path))
@@ -115,7 +115,7 @@ def gather(path: Path, job: dict[str, Any]) -> Feed:
 
 
 def mapped_gather(path: Path, job: dict[str, Any]) -> Feed:
-    """Batches of a permutation of all rows, gathered from the mapped file: a page for every row."""
+    """Batches of random rows, gathered from the memory-mapped file: each row touches another page."""
     import numpy as np
     import tensorflow as tf
 
@@ -128,7 +128,7 @@ def mapped_gather(path: Path, job: dict[str, Any]) -> Feed:
     num_rows = len(columns)
 
     def gathered(begin: int) -> list[np.ndarray]:
-        # Drawn, not permuted: a permutation of all rows would not fit into the limit beside the process.
+        # Drawn with replacement: a permutation of all rows would exceed the memory limit.
         rows = np.random.default_rng(begin).integers(num_rows, size=job["batch"])
         segment, within = np.divmod(rows, SEGMENT_ROWS)
         return [words[firsts[name][segment] + within].view(DTYPES[name]) for name in names]
@@ -144,7 +144,7 @@ def mapped_gather(path: Path, job: dict[str, Any]) -> Feed:
 
 
 def streamed(path: Path, job: dict[str, Any]) -> Feed:
-    """The file from begin to end through a shuffle buffer: rows move no further than that is long."""
+    """The file from start to end through a shuffle buffer, whose size limits how far rows move."""
     import numpy as np
     import pyarrow as pa
     import tensorflow as tf
@@ -154,9 +154,9 @@ def streamed(path: Path, job: dict[str, Any]) -> Feed:
     def pieces() -> Iterator[tuple[np.ndarray, ...]]:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
         for number in range(reader.num_record_batches):
-            part = reader.get_batch(number)
-            for begin in range(0, len(part), STREAMED_ROWS):
-                yield tuple(part[name][begin : begin + STREAMED_ROWS].to_numpy() for name in names)
+            batch = reader.get_batch(number)
+            for begin in range(0, len(batch), STREAMED_ROWS):
+                yield tuple(batch[name][begin : begin + STREAMED_ROWS].to_numpy() for name in names)
 
     signature = tuple(tf.TensorSpec([None], dtype) for dtype in (tf.int32, tf.int32, tf.float32))
     data = tf.data.Dataset.from_generator(pieces, output_signature=signature).unbatch()
@@ -185,7 +185,7 @@ def _arrays(path: Path) -> dict[str, Any]:
 
 
 def _rss_mib() -> float:
-    """What this process itself has in memory, files not counted."""
+    """Resident memory of this process in MiB, without mapped files."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("RssAnon"):
             return int(line.split()[1]) / 1024

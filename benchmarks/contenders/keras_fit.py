@@ -1,4 +1,4 @@
-"""Keras `fit`: the article's way from arrays, or at its best (`steps_per_execution` in the job)."""
+"""Keras `fit`: from arrays like the article, or tuned (if the job has `steps_per_execution`)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _EpochSecs(keras.callbacks.Callback):
 
 
 class _BatchLosses(keras.callbacks.Callback):
-    """Each batch's own loss: Keras's is a running mean, so it is reset before every batch."""
+    """The loss of each batch. Keras reports a running mean, so it is reset before every batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ def _fit(
         model.fit(inputs, columns["rating"], batch_size=job["batch"], shuffle=False, **common)
         return
     model.compile(optimizer=optimizer, loss="mse", jit_compile=True, steps_per_execution=steps_per_execution)
-    # Cut into batches beforehand: `batch()` would put each one together from single rows.
+    # Split into batches beforehand: `batch()` would assemble each batch from single rows.
     in_batches = {name: column.reshape(-1, job["batch"]) for name, column in columns.items()}
     rating = in_batches.pop("rating")
     data = tf.data.Dataset.from_tensor_slices((in_batches, rating)).prefetch(tf.data.AUTOTUNE)
@@ -84,7 +84,7 @@ def _fit(
 
 
 def article_model(weights: str) -> keras.Model:
-    """The article's model in Keras's own layers, from the given weights."""
+    """The article's model with Keras's layers and the given initial weights."""
     index = {name: keras.Input((), dtype="int32", name=name) for name in ("item_index", "user_index")}
     rows = {"item_index": article_task.NUM_ITEMS + 1, "user_index": article_task.NUM_USERS + 1}
     hidden = keras.layers.Concatenate()(

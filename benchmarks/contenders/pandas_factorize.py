@@ -1,4 +1,4 @@
-"""What one would write without us: pandas `read_csv` and `factorize` of users and items."""
+"""pandas: `read_csv`, then `factorize` of users and items."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Seconds of ranking all unseen items for every user, metrics included: ours, or user by user.
+"""Seconds of ranking all unseen items for each user, metrics included: reeltrain, or a loop over users.
 
-A job has `way` (ours, loop), `users`, `items`, `ratings`, `test_ratings`, and `part`, for how many to rank.
+The job has `way` (ours, loop), `users`, `items`, `ratings`, `test_ratings` and `num_ranked`, the number of
+users to rank for.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from trainer.evaluation.sampled_metrics import sampled_ranks
 from trainer.ranking.top_items import score_blocks, top_items
 
 DIM, KS, NUM_NEGATIVES, NUM_GENRES = 64, (5, 10, 20), 100, 18
-LOOP_USERS = 2_000  # of whom both ways tell the NDCG
+LOOP_USERS = 2_000  # users whose NDCG both methods report
 
 
 class DotProduct:
-    """A matrix factorisation with random vectors, float32."""
+    """A ranker with random float32 vectors, like an untrained matrix factorization."""
 
     def __init__(self, rng: np.random.Generator, num_user_rows: int, num_item_rows: int) -> None:
         self.user_UF = rng.standard_normal((num_user_rows, DIM), np.float32)
@@ -45,8 +46,8 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     ranker = DotProduct(rng, **rows)
     genres = np.sort(rng.random((job["items"] + 1, NUM_GENRES)).argpartition(3)[:, :3])
     features = ItemFeatures(np.arange(job["items"] + 2) * 3, genres.ravel(), NUM_GENRES)
-    user_index = np.flatnonzero(test.counts)[: job["part"]].astype(np.int32)
-    # From here on the peak is that of ranking; what is there already are the data.
+    user_index = np.flatnonzero(test.counts)[: job["num_ranked"]].astype(np.int32)
+    # Resets the peak memory: the data is in memory already, the rest is ranking.
     Path("/proc/self/clear_refs").write_text("5")
     before_mib = _memory_mib("VmRSS")
     measured = {"ours": _ours, "loop": _loop}[job["way"]](ranker, user_index, train, test, features)
@@ -60,15 +61,15 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _memory_mib(name: str) -> float:
-    """What Linux tells of this process's memory: `VmRSS` now, `VmHWM` at its peak."""
+    """Memory of this process in MiB as Linux reports it: `VmRSS` now, `VmHWM` at its peak."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(name):
             return int(line.split()[1]) / 1024
-    raise RuntimeError(f"/proc/self/status names no {name}")
+    raise RuntimeError(f"/proc/self/status has no {name}")
 
 
 def _pairs(rng: np.random.Generator, job: dict[str, Any], count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Users alike, a few items popular: half of the ratings are of an eighth of them."""
+    """Random pairs: uniform users, and half of the ratings on an eighth of the items."""
     user = rng.integers(1, job["users"] + 1, count)
     return user, 1 + (rng.random(count) ** 3 * job["items"]).astype(np.int64)
 
@@ -99,7 +100,7 @@ def _ours(
 def _sampled_secs(
     ranker: DotProduct, user_index: np.ndarray, train: Interactions, test: Interactions
 ) -> float:
-    """Scores and the sampled protocol for a tenth of the users, as if for all."""
+    """Seconds of scores and the sampled protocol for a tenth of the users, scaled up to all."""
     some = user_index[::10]
     relevant, seen = test.select(some), train.select(some)
     holdout = Holdout(some, relevant, np.zeros(len(some), np.int64), seen, seen, 0)
@@ -118,7 +119,7 @@ def _sampled_secs(
 def _loop(
     ranker: DotProduct, user_index: np.ndarray, train: Interactions, test: Interactions, _: ItemFeatures
 ) -> dict[str, Any]:
-    """As it is often written: for each user a sort of all scores, sets, and sums in Python."""
+    """The common implementation: for each user, a sort of all scores, then sets and sums in Python."""
     begin = time.perf_counter()
     values = []
     for user in user_index:

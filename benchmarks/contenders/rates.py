@@ -1,4 +1,4 @@
-"""The device's own rates: float32 matrix product by XLA and by NumPy, in FLOP/s, and memory in bytes/s."""
+"""Peak rates of the device: float32 matrix products by XLA and NumPy in FLOP/s, memory in bytes/s."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _wait(value: tf.Tensor) -> None:
-    # Reads one number: on a GPU a call returns before its work is done.
+    # Reads one number, because a call on a GPU returns before its work is done.
     value[(0,) * value.ndim].numpy()
 
 

@@ -1,7 +1,8 @@
-"""Curves of validation RMSE under one way to store and to order the training rows, over several seeds.
+"""Validation RMSE curves of one order of the training rows, over several seeds.
 
-The job: path (an .npz of `harness.shuffle_task`), stored ("random", "user" or "time": what the rows are
-sorted by), sizes (of the order), batch, epochs, points (of the curve, an epoch), seeds, shift.
+The job has `path` (an .npz of `harness.shuffle_task`), `stored` ("random", "user" or "time": the order of
+storage), `sizes` (of chunks and windows), `batch`, `epochs`, `points` (of the curve, per epoch), `seeds` and
+`shift` (added to the seeds of the order, not to those of the weights).
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def _curve(
     block_steps: int,
     epochs: int,
 ) -> list[float]:
-    """The validation RMSE after each block."""
+    """The validation RMSE after each block of steps."""
     blocks = order.blocks(first_step=0, last_step=epochs * order.steps_per_epoch, block_steps=block_steps)
     data = superbatches(train, order, blocks, block_steps=block_steps, shards=range(1), num_shards=1)
     users, items, ratings = validation
@@ -73,7 +74,7 @@ def _curve(
 
 
 def _initialize(model: keras.Model, seed: int) -> None:
-    """Keras's initializers (uniform +-0.05 for embeddings, Glorot uniform, 0 for biases), of a seed."""
+    """Sets weights like Keras's initializers: uniform +-0.05 for embeddings, Glorot uniform, 0 for biases."""
     rng = np.random.default_rng(seed)
     for variable in model.trainable_variables:
         shape = variable.shape

@@ -1,4 +1,4 @@
-"""Milliseconds of a step with two embedding tables of so many rows: ours, or Keras's layers and Adam."""
+"""Milliseconds per step with two embedding tables: reeltrain, or Keras's layers and Adam."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _block(rng: np.random.Generator, rows: int) -> dict[str, tf.Tensor]:
-    """Uniform ids, so that hardly a cache helps."""
+    """A block of steps with uniform random ids, so that caches hardly help."""
     shape = (BLOCK_STEPS, BATCH)
     return {
         "user_index": tf.constant(rng.integers(1, rows, shape, dtype=np.int32)),

@@ -1,4 +1,4 @@
-"""A PyTorch loop at its best: contiguous slices of tensors, fused Adam, the given number of threads."""
+"""A tuned PyTorch loop: contiguous slices of tensors, fused Adam, a given number of threads."""
 
 from __future__ import annotations
 

@@ -1,20 +1,23 @@
-"""The arguments that the scripts have in common."""
+"""Command line arguments that the scripts have in common, and what they require."""
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 PROJECT = Path(__file__).resolve().parents[2]
 DEFAULT_DATA = PROJECT.parent / "shared" / "data" / "ml-100k"
 
 
 def make_parser(doc: str, *, rounds: int | None = None) -> argparse.ArgumentParser:
-    """A parser with DATA, `--quick` and `--json`; `doc` is the script's docstring.
+    """A parser with DATA, `--quick` and `--json`.
 
     Args:
-        rounds: by default, of a script that takes `--rounds`.
+        doc: the script's docstring.
+        rounds: the default of `--rounds`; None: the script has no `--rounds`.
     """
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument(
@@ -22,17 +25,17 @@ def make_parser(doc: str, *, rounds: int | None = None) -> argparse.ArgumentPars
         nargs="?",
         type=Path,
         default=DEFAULT_DATA,
-        help="folder of MovieLens-100K  [default: ../shared/data/ml-100k beside the project]",
+        help="folder of MovieLens-100K  [default: ../shared/data/ml-100k next to the project]",
     )
     parser.add_argument("--quick", action="store_true", help="a small size that ends within a minute")
     parser.add_argument("--json", action="store_true", help="also print one JSON object, on the last line")
     if rounds is not None:
-        parser.add_argument("--rounds", type=count, default=rounds, help=f"of every way  [default: {rounds}]")
+        parser.add_argument("--rounds", type=count, default=rounds, help=f"rounds  [default: {rounds}]")
     return parser
 
 
 def count(text: str) -> int:
-    """An argument's type: an integer of at least 1."""
+    """Argument type: an integer of at least 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
@@ -41,8 +44,18 @@ def count(text: str) -> int:
 
 def require_ml_100k(data: Path, *names: str) -> None:
     """Ends the script with one line and status 2 unless the folder `data` has all files `names`."""
-    missing = [name for name in names if not (data / name).is_file()]
-    if missing:
-        script = Path(sys.argv[0]).name
-        print(f"{script}: DATA must be a folder with {', '.join(names)}, got {data}", file=sys.stderr)
-        sys.exit(2)
+    if not all((data / name).is_file() for name in names):
+        fail(f"DATA must be a folder with {', '.join(names)}, got {data}")
+
+
+def require_free_disk(folder: Path, num_bytes: int) -> None:
+    """Ends the script with one line and status 2 unless the disk of `folder` has `num_bytes` free."""
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes:
+        fail(f"needs {num_bytes / 1e9:.1f} GB of disk in {folder.parent}, got {free / 1e9:.1f} GB free")
+
+
+def fail(message: str) -> NoReturn:
+    """Ends the script with one line on stderr and status 2."""
+    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
+    sys.exit(2)

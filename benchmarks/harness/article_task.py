@@ -1,6 +1,6 @@
-"""The task that all contenders of `train_step.py` train: rows, their order, initial weights, its cost.
+"""The training task of `train_step.py`: rows, their order, initial weights, and the cost of a step.
 
-Data are random ids and ratings in MovieLens-100K's sizes: a step's cost does not depend on what ratings say.
+Ids and ratings are random, with the sizes of MovieLens-100K: the cost of a step does not depend on them.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ NUM_WEIGHTS = (NUM_USERS + NUM_ITEMS + 2) * 5 + 10 * 128 + 128 + 128 * 32 + 32 +
 
 
 def bytes_of_step(batch: int) -> int:
-    """What a step must move at least, activations kept on the chip.
+    """The minimum memory traffic of a step, if activations stay on the chip.
 
-    Two ids, rating and weight a row; its ten embedding values read and their gradients written; each weight,
-    its gradient and two moments read, weight and moments written; all of 4 bytes.
+    Per row: two ids, rating and weight; ten embedding values read and their gradients written. Per weight:
+    the weight, its gradient and two moments read; weight and moments written. All have 4 bytes.
     """
     return batch * (4 + 2 * 10) * 4 + NUM_WEIGHTS * 7 * 4
 
 
 def rows_of_repetition(batch: int, *, quick: bool) -> int:
-    """Rows of one timed repetition: whole batches, seconds for the slowest, enough steps for the fastest."""
+    """Rows of one timed repetition: whole batches, enough for the fastest contender to be timed well."""
     if quick:
         return batch * max(LOSS_STEPS, 8192 // batch)
     return batch * max(LOSS_STEPS, min(64, 2**24 // batch), 2**17 // batch)
 
 
 def write_task(folder: Path, *, batch: int, quick: bool) -> dict[str, str | int]:
-    """Writes rows, order and weights to `folder`; the part of a contender's job that names them."""
+    """Writes rows, order and weights to `folder`; returns the part of a contender's job that names them."""
     rng = np.random.default_rng(SEED)
     num_rows = rows_of_repetition(batch, quick=quick)
     order = BatchOrder(num_rows=num_rows, global_batch_size=batch, seed=SEED)
@@ -60,7 +60,7 @@ def write_task(folder: Path, *, batch: int, quick: bool) -> dict[str, str | int]
 
 
 def _initial_weights(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Keras's initializers, by layer: uniform +-0.05 for embeddings, Glorot uniform for dense layers."""
+    """Weights by layer, like Keras's initializers: uniform +-0.05 for embeddings, Glorot uniform else."""
     weights = {
         "user_embedding": rng.uniform(-0.05, 0.05, (NUM_USERS + 1, EMBEDDING_DIM)),
         "item_embedding": rng.uniform(-0.05, 0.05, (NUM_ITEMS + 1, EMBEDDING_DIM)),

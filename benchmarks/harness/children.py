@@ -1,4 +1,4 @@
-"""A measurement in a process of its own: a contender gets one JSON object and prints one."""
+"""Runs a contender in a separate process: it receives one JSON object and prints one."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ TIMEOUT_SECS = 1200
 def run_contender(
     name: str, job: Mapping[str, Any], *, python: str = sys.executable, env: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Runs `contenders/<name>.py` on a job; its result, or {"error": last line of stderr, or the signal}."""
-    # The project for our modules, `benchmarks` for the harness.
+    """Runs `contenders/<name>.py` on a job; returns its result, or {"error": one line}."""
+    # The project for its modules, `benchmarks` for the harness.
     path = os.pathsep.join([str(PROJECT), str(PROJECT / "benchmarks")])
     try:
         done = subprocess.run(
@@ -36,7 +36,9 @@ def run_contender(
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return {"error": f"not done after {TIMEOUT_SECS} s"}
+        return {"error": f"timed out after {TIMEOUT_SECS} s"}
+    except OSError as error:
+        return {"error": f"cannot run {python}: {error.strerror}"}
     if done.returncode < 0:
         return {"error": f"killed by signal {-done.returncode}"}
     if done.returncode:
@@ -46,23 +48,24 @@ def run_contender(
 
 
 def serve(measure: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """A contender's `main`: reads the job, measures, prints the result with the process's peak memory."""
+    """The `main` of a contender: reads the job, measures, prints the result and the peak memory."""
     result = measure(json.loads(sys.argv[1]))
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps({**result, "peak_rss_mib": peak_kib / 1024}))
 
 
 def timed(repeat: Callable[[], None], repetitions: int) -> list[float]:
-    """Seconds of each repetition after one that is not counted; `repeat` returns when the device is done."""
+    """Seconds of each repetition, after a warm-up; `repeat` must return only when the device is done."""
     return list(_durations(repeat, repetitions + 1))[1:]
 
 
 def free_memory_mib() -> float:
-    """What new processes can have, in MiB (Linux)."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
+    """Memory available to new processes, in MiB (Linux)."""
+    meminfo = Path("/proc/meminfo")
+    for line in meminfo.read_text().splitlines() if meminfo.is_file() else ():
         if line.startswith("MemAvailable"):
             return int(line.split()[1]) / 1024
-    raise RuntimeError("/proc/meminfo names no MemAvailable")
+    sys.exit(f"{Path(sys.argv[0]).name}: needs Linux with MemAvailable in {meminfo}, got none")
 
 
 def _durations(repeat: Callable[[], None], count: int) -> Iterator[float]:

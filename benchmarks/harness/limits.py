@@ -1,4 +1,4 @@
-"""A memory limit for a measurement, and files that must come from the disk (Linux, as root)."""
+"""Limits the memory of a process (as root), and drops files from the page cache (Linux)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ GROUPS = Path("/proc/self/cgroup")
 
 @contextmanager
 def memory_limit(limit_bytes: int) -> Iterator[Path | None]:
-    """A cgroup v1 memory group for one process, removed afterwards; None where none can be made.
+    """A cgroup v1 memory group for one process, removed afterwards; None if it cannot be made.
 
-    What counts is all that the process allocates and the page cache that it fills. Swap there is none, or it
-    would be the disk that is measured.
+    The limit covers memory that the process allocates and the page cache that it fills. The machine should
+    have no swap: the speed of swapping would be measured.
     """
     try:
         groups = dict(line.split(":", 2)[1:] for line in GROUPS.read_text().splitlines())
@@ -28,7 +28,7 @@ def memory_limit(limit_bytes: int) -> Iterator[Path | None]:
     try:
         try:
             (group / "memory.limit_in_bytes").write_text(str(limit_bytes))
-        except OSError:  # less than is in use, or more than the group above may have
+        except OSError:  # lower than the memory in use, or higher than the parent group's limit
             yield None
         else:
             yield group
@@ -37,23 +37,23 @@ def memory_limit(limit_bytes: int) -> Iterator[Path | None]:
 
 
 def enter(group: Path) -> None:
-    """Puts this process into the group; what it allocated before counts elsewhere, so begin with this."""
+    """Moves this process into the group. Memory allocated before is not counted, so call it first."""
     (group / "cgroup.procs").write_text("0")
 
 
 def peak_bytes(group: Path) -> int:
-    """The most that the group's processes and their page cache had at a time."""
+    """Peak memory of the group's processes and their page cache."""
     return int((group / "memory.max_usage_in_bytes").read_text())
 
 
 def drop_cache(path: Path) -> None:
-    """Takes a file out of the page cache."""
+    """Drops a file from the page cache."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def io_bytes() -> dict[str, int]:
-    """What this process has asked of files (`rchar`) and has got from the disk (`read_bytes`) so far."""
+    """Bytes that this process has requested from files (`rchar`) and read from disk (`read_bytes`) so far."""
     lines = Path("/proc/self/io").read_text().splitlines()
     return {name: int(value) for name, value in (line.split(": ") for line in lines)}

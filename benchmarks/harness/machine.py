@@ -1,4 +1,4 @@
-"""What was measured on: hardware and versions."""
+"""Facts about the machine: hardware and package versions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "pandas", "scikit-
 
 
 def machine_facts() -> dict[str, str | int | float]:
-    """Cores that this process may use, processor, system, versions, and the load of the last minute."""
+    """Cores that this process may use, processor, system, versions, and the 1-minute load average."""
     facts: dict[str, str | int | float] = {
         "cores": num_cores(),
         "processor": _processor(),

@@ -1,4 +1,4 @@
-"""The programs that are compared, each run as a process of its own by this interpreter."""
+"""Runs the compared programs, each as a separate process of this interpreter."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from harness.arguments import PROJECT
 
 @dataclass(frozen=True)
 class ProcessRun:
-    """One ended process.
+    """A finished process.
 
     Attributes:
         result: the JSON object on its last line.
-        wall_secs: from its start to its end, imports included.
-        cpu_secs: user and system time, on all cores: what it cost even where others used the machine too.
+        wall_secs: from start to end, imports included.
+        cpu_secs: user and system time on all cores, which depends less on other load of the machine.
     """
 
     result: dict[str, Any]
@@ -34,7 +34,7 @@ class ProcessRun:
 def run_article_keras(
     data: Path, *, epochs: int, seed: int | None = None, shuffle: bool = True
 ) -> ProcessRun:
-    """The tutorial's script, on split42; without a seed, as its reader runs it."""
+    """Runs the tutorial's script on split42; without a seed by default, like a reader."""
     script = PROJECT / "benchmarks" / "article_keras.py"
     options = ["--epochs", str(epochs)]
     options += [] if seed is None else ["--seed", str(seed)]
@@ -45,29 +45,29 @@ def run_article_keras(
 def run_train(
     data: Path, *, workdir: Path, seed: int, epochs: int, settings: Mapping[str, object]
 ) -> ProcessRun:
-    """`reeltrain train` of the article recipe in a fresh workdir."""
+    """Runs `reeltrain train` with the article recipe in a new workdir."""
     settings = {"train.seed": seed, "train.epochs": epochs, **settings}
     options = [option for key, value in settings.items() for option in ("--set", f"{key}={value}")]
     return run_reeltrain("train", str(data), "--workdir", str(workdir), *options)
 
 
 def run_evaluate(workdir: Path) -> ProcessRun:
-    """`reeltrain evaluate` of a trained run, of its ratings only."""
+    """Runs `reeltrain evaluate` on a trained run, for ratings only."""
     return run_reeltrain("evaluate", str(workdir), "--no-ranking", "--no-mf")
 
 
 def run_reeltrain(*arguments: str) -> ProcessRun:
-    """`reeltrain` with these arguments and --json."""
+    """Runs `reeltrain` with these arguments and --json."""
     return _run(["-m", "launch.main", *arguments, "--json"])
 
 
 def end_cleanly_on_sigterm() -> None:
-    """Lets SIGTERM unwind like Ctrl-C, so that the child ends and temporary folders go."""
+    """Makes SIGTERM unwind the stack like Ctrl-C, so that children end and temporary folders are removed."""
     signal.signal(signal.SIGTERM, lambda signum, _frame: sys.exit(128 + signum))
 
 
 def _run(arguments: Sequence[str]) -> ProcessRun:
-    # In the project's root, so that `-m` runs this checkout.
+    # In the root of the project, so that `-m` runs this checkout.
     cpu_before, begin = _children_cpu_secs(), time.perf_counter()
     process = subprocess.run(
         [sys.executable, *arguments], cwd=PROJECT, stdin=subprocess.DEVNULL, capture_output=True, text=True

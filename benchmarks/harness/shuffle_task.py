@@ -1,4 +1,4 @@
-"""The ratings of `shuffle_quality.py`: training and validation rows, and the orders to store them in."""
+"""The ratings of `shuffle_quality.py`: training and validation rows, and the orders of storage."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 
 RANK, NOISE_STDDEV = 4, 0.85
-# Assumed: a user rates within an hour or so, everybody's taste moves by half a star over the years, and items
-# come into fashion one after the other. So rows that are neighbours in time are unlike the others.
+# Assumed: a user rates within about an hour, ratings drift by half a star over the years, and items are in
+# fashion one after another. So rows that are close in time differ from other rows.
 YEARS_SECS, SESSION_SECS = 3 * 365 * 86_400, 3_600
 DRIFT, FASHION_SHARE = 0.5, 0.1
 
 
 def write_generated(path: Path, *, num_rows: int, num_users: int, num_items: int, seed: int = 0) -> None:
-    """Ratings of a planted low-rank model with a drift in time; a tenth of them for validation."""
+    """Writes ratings of a planted low-rank model with a drift in time; a tenth of them is for validation."""
     rng = np.random.default_rng(seed)
     activity = np.exp(rng.normal(0, 1, num_users))
     user = rng.choice(num_users, num_rows, p=activity / activity.sum())
@@ -31,7 +31,7 @@ def write_generated(path: Path, *, num_rows: int, num_users: int, num_items: int
 
 
 def write_ml_100k(path: Path, folder: Path) -> None:
-    """MovieLens-100K, a fifth of it for validation."""
+    """Writes MovieLens-100K; a fifth of it is for validation."""
     user, item, rating, time = np.loadtxt(folder / "u.data", dtype=np.int64, unpack=True)
     _write(path, user - 1, item - 1, rating, time, validation_share=0.2)
 
@@ -49,10 +49,10 @@ def _write(
     is_validation = rng.random(len(user)) < validation_share
     columns = {"user_index": user + 1, "item_index": item + 1, "rating": rating}
     arrays = {"num_users": np.array(user.max() + 1), "num_items": np.array(item.max() + 1)}
-    for part, rows in (("train", ~is_validation), ("validation", is_validation)):
+    for split, rows in (("train", ~is_validation), ("validation", is_validation)):
         for name, column in columns.items():
             dtype = np.float32 if name == "rating" else np.int32
-            arrays[f"{part}_{name}"] = column[rows].astype(dtype)
+            arrays[f"{split}_{name}"] = column[rows].astype(dtype)
     user, time = user[~is_validation], time[~is_validation]
     arrays["stored_user"] = np.lexsort((time, user))
     arrays["stored_time"] = np.lexsort((user, time))

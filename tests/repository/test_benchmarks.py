@@ -1,4 +1,4 @@
-"""What the benchmarks do where something fails: they say so, and end."""
+"""The benchmarks report what fails or is missing in one line, and end."""
 
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ def benchmarks(monkeypatch):
 
 
 @pytest.mark.parametrize("failing", ["ours", "gather", "streamed"])
-def test_a_contender_that_fails_is_a_line_of_the_table(tmp_path, monkeypatch, capsys, failing):
+def test_a_contender_that_fails_is_a_line_in_the_table(tmp_path, monkeypatch, capsys, failing):
     import input_pipeline
 
     def run(_program, job):
@@ -32,6 +32,18 @@ def test_a_contender_that_fails_is_a_line_of_the_table(tmp_path, monkeypatch, ca
     monkeypatch.setattr(sys, "argv", arguments)
     input_pipeline.main()
     assert "ended with status 1" in capsys.readouterr().out
+
+
+def test_too_little_disk_is_one_line_with_status_2(tmp_path, capsys):
+    from harness.arguments import require_free_disk
+
+    require_free_disk(tmp_path, 1)
+    with pytest.raises(SystemExit) as ended:
+        require_free_disk(tmp_path, 10**18)
+    assert ended.value.code == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "needs 1000000000.0 GB of disk" in message
 
 
 def test_a_memory_limit_that_cannot_be_set_is_none(tmp_path, monkeypatch):

@@ -75,5 +75,5 @@ def import_model(named: Function | str) -> Function | Callable[..., Any]:
     except (ImportError, AttributeError) as error:
         raise UserError(f"model.name={named} must be a function that can be imported: {error}") from None
     if not callable(function):
-        raise UserError(f"model.name={named} must be a function that can be imported, got {function!r}")
+        raise UserError(f"model.name={named} must be a function, got {function!r}")
     return function

@@ -1,14 +1,22 @@
-"""How good a model is, next to baselines, with its protocol.
+"""Evaluation: metrics of a model and of baselines, with their protocol.
 
-evaluate          a model and its baselines on one split
-validation        what a run is judged by while it trains
-slice_metrics     metrics of one recommender, for each slice
-slices            all, warm and cold users, cold items
-holdout           the relevant items of each user
-protocol          the protocol in words
+evaluate          evaluates a run and its baselines on the test split
+validation        metrics of a run while it trains and when it ends
+slice_metrics     metrics of one recommender, by slice
+slices            the slices: all, warm, cold users, cold items
+holdout           the relevant and the seen items of each user
+protocol          describes how rankings were evaluated
 rating_metrics    RMSE, MAE
 ranking_metrics   NDCG, recall, precision, HR, MAP, MRR
-sampled_metrics   the same among sampled candidates
+sampled_metrics   the rank of each relevant item among sampled negatives
 catalog_metrics   coverage, Gini, novelty, diversity
-baselines/        bias, popularity, EASE
+baselines/        bias model, popularity, EASE
+
+The names handed on here import no TensorFlow; `evaluate` and `validation` do.
 """
+
+from trainer.evaluation.holdout import Holdout, holdout_of
+from trainer.evaluation.rating_metrics import rating_errors
+from trainer.evaluation.slice_metrics import Metrics, RankingTask, Recommender
+
+__all__ = ["Holdout", "Metrics", "RankingTask", "Recommender", "holdout_of", "rating_errors"]

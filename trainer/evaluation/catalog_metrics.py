@@ -1,13 +1,13 @@
-"""What rankings make of the catalogue: how much of it they show, how evenly, how novel and how varied.
+"""Catalog metrics: coverage, Gini index, novelty and diversity of recommendations.
 
-coverage@k   share of the known items that at least one user was recommended (Herlocker et al. 2004)
-gini@k       Gini index of how often each known item was recommended: 0 all equally often, towards 1 few alone
-             (Gunawardana & Shani 2015, equation 8.21)
+coverage@k   share of the known items that are recommended to at least one user (Herlocker et al. 2004)
+gini@k       Gini index of the number of times each known item is recommended: 0 if all are recommended
+             equally often, near 1 if a few take everything (Gunawardana & Shani 2015, equation 8.21)
 novelty@k    mean of -log2(share of training users who rated the item) over all recommendations, in bits
              (Zhou et al. 2010)
-diversity@k  mean over users of 1 - the mean cosine of two of their recommendations (Ziegler et al. 2005),
-             by the items' lists of features such as genres; items without any, and users with fewer than
-             two items that have some, are left out
+diversity@k  1 - mean cosine similarity of pairs of a user's recommendations, averaged over users (Ziegler et
+             al. 2005). Items are compared by their list features, such as genres. Items without features,
+             and users with fewer than two recommended items with features, do not count.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ import pyarrow as pa
 from data_pipeline.features.interactions import Interactions, cumcount
 from data_pipeline.features.side_features import list_values
 
-# Cells of a dense sum of feature vectors at a time: 32 MB.
+# Cells of the dense sums of feature vectors held at a time: 32 MB.
 BLOCK_CELLS = 2**22
 
 
 @dataclass(frozen=True)
 class ItemFeatures:
-    """The items' lists of features: compressed sparse rows of ones.
+    """The features of each item, as compressed sparse rows.
 
     Attributes:
-        offsets: int64 [num_item_rows + 1]; an item's features are `features[offsets[i] : offsets[i + 1]]`.
-        features: numbers of features, once each within an item.
+        offsets: int64 [num_item_rows + 1]; item i has the features `features[offsets[i] : offsets[i + 1]]`.
+        features: feature indices, distinct within an item.
+        num_features: number of distinct features.
     """
 
     offsets: np.ndarray
@@ -40,12 +41,12 @@ class ItemFeatures:
 
     @property
     def counts(self) -> np.ndarray:
-        """How many features each item has, int64 [num_item_rows]."""
+        """The number of features of each item, int64 [num_item_rows]."""
         return np.diff(self.offsets)
 
 
 def item_features(items: pa.Table) -> ItemFeatures | None:
-    """The values of all list columns of a dataset's `items`; None where there is no such column.
+    """The features of all list columns of a dataset's `items` table; None if there are no values.
 
     >>> items = pa.table({"item_id": [7, 8, 9], "genres": [["Drama", "War"], None, ["War"]]})
     >>> features = item_features(items)
@@ -75,21 +76,21 @@ def catalog_metrics(
     train: Interactions,
     features: ItemFeatures | None,
 ) -> dict[str, float]:
-    """`coverage@k`, `gini@k`, `novelty@k`, and `diversity@k` where the items have features.
+    """`coverage@k`, `gini@k` and `novelty@k`, plus `diversity@k` if `features` are given.
 
     Args:
-        recommended_UK: int32 item indices, best first, 0 for none; K is at least the largest k. At least one
-            item in all.
-        train: what every user of training rated.
+        recommended_UK: int32 item indices, best first, padded with 0; at least one is not 0. K must be at
+            least the largest k.
+        train: the training items of each user.
 
-    One item for all users, which half of the training's two users rated:
+    One item recommended to all users, and rated by one of two training users:
 
     >>> train = Interactions(np.array([0, 0, 2, 3]), np.array([1, 2, 2], np.int32), num_item_rows=3)
     >>> catalog_metrics(np.array([[1], [1]]), ks=[1], train=train, features=None)
     {'coverage@1': 0.5, 'gini@1': 0.5, 'novelty@1': 1.0}
     """
     num_users = max(1, len(train.counts) - 1)
-    # Every known item was rated by somebody in training.
+    # Known items have at least one rating in training; maximum() only guards the unknown item.
     share_I = np.maximum(np.bincount(train.items, minlength=train.num_item_rows), 1) / num_users
     metrics = {}
     for k in ks:
@@ -106,20 +107,21 @@ def catalog_metrics(
 
 
 def gini(counts: np.ndarray) -> float:
-    """The Gini index of counts, at least one of them positive.
+    """The Gini index of counts, at least one of which is positive.
 
     >>> gini(np.array([1, 1, 1])), gini(np.array([0, 0, 6]))
     (0.0, 0.6666666666666666)
     """
     ascending = np.sort(counts)
-    number = len(ascending)
-    return float((2 * np.arange(1, number + 1) - number - 1) @ ascending / (number * ascending.sum()))
+    num_items = len(ascending)
+    weights = 2 * np.arange(1, num_items + 1) - num_items - 1
+    return float(weights @ ascending / (num_items * ascending.sum()))
 
 
 def intra_list_diversity(recommended_UK: np.ndarray, features: ItemFeatures) -> float | None:
-    """Mean over users of 1 - mean cosine of pairs; None where no user has two items with features.
+    """Mean over users of 1 - mean cosine of item pairs; None if no user has two items with features.
 
-    The sum over pairs needs no pairs: n unit vectors of sum s have |s|^2 = n + 2 * (sum of pairs' cosines).
+    The pairs are not enumerated: for n unit vectors with sum s, |s|^2 = n + 2 * (sum of the pairs' cosines).
 
     >>> features = ItemFeatures(np.array([0, 0, 1, 2, 4]), np.array([0, 1, 0, 1]), num_features=2)
     >>> round(intra_list_diversity(np.array([[1, 2], [1, 3]]), features), 4)  # cosines 0 and 0.7071

@@ -1,4 +1,4 @@
-"""How good a trained run is on its test rows, beside baselines: ratings and rankings."""
+"""Evaluates a trained run and baselines on the test split: ratings and rankings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from trainer.evaluation.slice_metrics import (
     RankingTask,
     Recommender,
     ranking_slice_metrics,
-    rating_slices,
+    rating_slice_metrics,
 )
 from trainer.evaluation.slices import SLICES, ranking_slices, row_slices
 from trainer.run.trained_run import Run, load_run
@@ -30,24 +30,25 @@ MODEL = "model"
 KS = (5, 10, 20)
 NUM_NEGATIVES = 100
 
-# Who is ranking, users done, of how many.
+# (name of the recommender, users done, users in total)
 EvaluationProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model and baselines fitted on the same training rows, judged by the same test rows.
+    """Metrics of a model and of baselines fitted to the same training rows, on the same test rows.
 
     Attributes:
-        test: the model's metrics: `rmse` and `mae`; for every k, of rankings of all unseen items, `ndcg@10`,
-            `recall@10`, `precision@10`, `hr@10`, `map@10`, `mrr@10`, `coverage@10`, `gini@10`, `novelty@10`,
-            `diversity@10`; of the sampled protocol `sampled/ndcg@10` and so on. What there is not has no key.
-        baselines: name -> the same keys.
-        slices: of `trainer.evaluation.slices` but for `all`: name -> who, `model` or a baseline -> the same
-            keys.
-        counts: slice -> `rows` that ratings and `users` that rankings were judged by.
-        ks: lengths of the lists, ascending.
-        protocol: lines: split, rows, clipping; candidates, ties, duplicates, negatives; what was left out.
+        test: the metrics of the model. For ratings: `rmse` and `mae`. For rankings of all unseen items, with
+            every k: `ndcg@10`, `recall@10`, `precision@10`, `hr@10`, `map@10`, `mrr@10`, `coverage@10`,
+            `gini@10`, `novelty@10`, `diversity@10`. For the sampled protocol: `sampled/ndcg@10` and so on.
+            Missing metrics have no key.
+        baselines: baseline -> the same keys.
+        slices: slice of `trainer.evaluation.slices` except `all` -> `model` or baseline -> the same keys.
+        counts: slice -> number of `rows` (ratings) and of `users` (rankings) evaluated.
+        ks: lengths of the recommendation lists, ascending.
+        protocol: lines that state split, rows and clipping; candidates, ties, duplicates and negatives;
+            skipped metrics and baselines.
     """
 
     test: Metrics
@@ -71,55 +72,65 @@ def evaluate(
     with_baselines: bool = True,
     progress: EvaluationProgress | None = None,
 ) -> Evaluation:
-    """Evaluates a trained run (or its workdir) on the test split, which nothing was chosen on.
+    """Evaluates a trained run (or its workdir) on the test split.
 
     Args:
-        ks: lengths of the lists of recommended items; None: those of `KS` for which there are items enough.
-        num_negatives: of the sampled protocol; 0 leaves it out.
-        ranking: whether rankings are judged, which takes the scores of all items for all users.
-        positive_from: the lowest rating that makes a test item relevant; None: what the run's objective
-            says, and without that every item is.
-        max_users: rankings are judged by so many users, drawn at random; None: by all.
-        seed: of ties, negatives and drawn users.
-        others: baselines trained elsewhere, by name.
-        with_baselines: whether those that need no training are judged, too.
-        progress: is told who ranks, and how many of how many users are done.
+        ks: lengths of the recommendation lists; None: the values of `KS` up to the number of items.
+        num_negatives: negatives per relevant item in the sampled protocol; 0 skips the protocol.
+        ranking: whether to evaluate rankings, which needs the scores of all items for all users.
+        positive_from: the lowest rating that makes a test item relevant; None: the value of the run's
+            objective. If that is None, every test item is relevant.
+        max_users: rankings are evaluated for at most this number of users, drawn at random; None: for all.
+        seed: seed of tie breaking, negatives and drawn users.
+        others: trained baselines, by name.
+        with_baselines: whether to evaluate also the baselines that need no training.
+        progress: called with the name of the recommender, the number of users done and of users in total.
 
     Raises:
-        UserError: a value out of range, no test row, or no relevant one.
+        UserError: a value is out of range, or there is no test row or no relevant one.
     """
     run = load_run(run)
     dataset = run.dataset
-    ks = _checked(ks, num_negatives, max_users, num_items=len(dataset.items))
+    ks = _check_arguments(ks, num_negatives, max_users, num_items=len(dataset.items))
     if positive_from is None:
         positive_from = run.config.objective.positive_from
     if not dataset.num_rows("test"):
-        raise UserError(f"evaluate needs test rows, got none in {dataset.name}: it was prepared without")
+        raise UserError(
+            f"evaluate needs test rows, got none in {dataset.name}: it was prepared without a test split"
+        )
     if not ranking and run.config.objective.is_ranking:
-        raise UserError(f"objective.name={run.config.objective.name} gives no ratings: nothing but rankings")
+        raise UserError(
+            "evaluating without rankings needs an objective that predicts ratings, got "
+            f"objective.name={run.config.objective.name}"
+        )
     task = None
     if ranking:
         holdout = holdout_of(dataset, "test", positive_from=positive_from)
         if max_users is not None:
             holdout = holdout.sample(max_users, seed=seed)
         task = RankingTask(dataset, holdout, ks, num_negatives, seed)
-    gives_ratings = not run.config.objective.is_ranking
-    model = Recommender(run.scorer if gives_ratings else None, run.ranker)
+    predicts_ratings = not run.config.objective.is_ranking
+    model = Recommender(run.scorer if predicts_ratings else None, run.ranker)
     baselines, skipped = _baselines(dataset, task) if with_baselines else ({}, [])
     results: dict[str, dict[str, Metrics]] = {}
-    for name, contender in {MODEL: model, **baselines, **(others or {})}.items():
-        rated = rating_slices(contender, dataset, "test")
-        ranked = {}
+    for name, recommender in {MODEL: model, **baselines, **(others or {})}.items():
+        of_ratings = rating_slice_metrics(recommender, dataset, "test")
+        of_rankings = {}
         if task is not None:
-            ranked = ranking_slice_metrics(contender, task, progress=_named(progress, name))
-        results[name] = {part: {**rated.get(part, {}), **ranked.get(part, {})} for part in SLICES}
+            of_rankings = ranking_slice_metrics(recommender, task, progress=_with_name(progress, name))
+        results[name] = {
+            slice_name: {**of_ratings.get(slice_name, {}), **of_rankings.get(slice_name, {})}
+            for slice_name in SLICES
+        }
     lines = [protocol(dataset), *([] if task is None else ranking_protocol(task, positive_from)), *skipped]
     return Evaluation(
         test=results[MODEL]["all"],
         baselines={name: metrics["all"] for name, metrics in results.items() if name != MODEL},
         slices={
-            part: {name: metrics[part] for name, metrics in results.items() if metrics[part]}
-            for part in SLICES[1:]
+            slice_name: {
+                name: metrics[slice_name] for name, metrics in results.items() if metrics[slice_name]
+            }
+            for slice_name in SLICES[1:]
         },
         counts=_counts(dataset, task),
         ks=ks,
@@ -127,10 +138,14 @@ def evaluate(
     )
 
 
-def _checked(
+def _check_arguments(
     ks: Sequence[int] | None, num_negatives: int, max_users: int | None, *, num_items: int
 ) -> list[int]:
-    """The ks, ascending and once each."""
+    """Checks the ranges of the arguments; returns the distinct ks, ascending.
+
+    Raises:
+        UserError: a value is out of range.
+    """
     if ks is None:
         ks = [k for k in KS if k <= num_items] or [num_items]
     if not ks or min(ks) < 1:
@@ -147,7 +162,7 @@ def _checked(
 def _baselines(
     dataset: PreparedDataset, task: RankingTask | None
 ) -> tuple[dict[str, Recommender], list[str]]:
-    """Baselines by name, and in words which are not there; without a task those of ratings."""
+    """Baselines by name, and a line for each one skipped; without a task, only those that predict ratings."""
     bias = bias_model_of(dataset)
     baselines = {
         "global_mean": Recommender(ratings=lambda user_index, _: np.full(len(user_index), bias.mean)),
@@ -169,10 +184,10 @@ def _counts(dataset: PreparedDataset, task: RankingTask | None) -> dict[str, dic
         name: {"rows": int(mask.sum())} for name, mask in row_slices(rows.user_index, rows.item_index).items()
     }
     if task is not None:
-        for name, part in ranking_slices(task.holdout).items():
-            counts[name]["users"] = len(part.users)
+        for name, ranking_slice in ranking_slices(task.holdout).items():
+            counts[name]["users"] = len(ranking_slice.users)
     return counts
 
 
-def _named(progress: EvaluationProgress | None, name: str) -> Callable[[int, int], None] | None:
+def _with_name(progress: EvaluationProgress | None, name: str) -> Callable[[int, int], None] | None:
     return None if progress is None else lambda done, total: progress(name, done, total)

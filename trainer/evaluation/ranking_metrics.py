@@ -1,17 +1,17 @@
-"""How good rankings are, user by user: whether relevant items stand on top.
+"""Ranking metrics of each user: NDCG, recall, precision, hit rate, average precision, reciprocal rank.
 
-Relevance is binary. A user has R relevant items; h_r is 1 where the item at rank r is one of them, else 0;
-hits@k is their sum up to rank k. HR, recall and precision are as in Herlocker et al. 2004.
+Relevance is binary. A user has R relevant items. h_r is 1 if the item at rank r is relevant, else 0; hits@k
+is the sum of h_r up to rank k. HR, recall and precision are as in Herlocker et al. 2004.
 
     hr@k         1 if hits@k > 0, else 0
     recall@k     hits@k / R
-    precision@k  hits@k / k, also where fewer than k items were left to recommend
-    ndcg@k       sum of h_r / log2(r + 1) up to k, over the same with min(k, R) hits on top
+    precision@k  hits@k / k, also if there are fewer than k candidates
+    ndcg@k       sum of h_r / log2(r + 1) up to k, divided by its value for min(k, R) hits at the top
                  (Järvelin & Kekäläinen 2002)
-    map@k        sum of h_r * hits@r / r up to k, over min(k, R): average precision, whose mean is MAP
-    mrr@k        1 / rank of the first hit up to k, 0 without one
+    map@k        sum of h_r * hits@r / r up to k, divided by min(k, R): average precision, whose mean is MAP
+    mrr@k        1 / rank of the first hit up to k; 0 without a hit
 
-Others divide differently: trec_eval's MAP@k is over R.
+Other libraries normalize differently: trec_eval divides MAP@k by R.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ METRICS = ("ndcg", "recall", "precision", "hr", "map", "mrr")
 
 
 def hits(recommended_UK: np.ndarray, relevant: Interactions) -> np.ndarray:
-    """Which recommended items are relevant, bool [users, K]; row r of `relevant` belongs to row r.
+    """Which recommended items are relevant, bool [users, K].
 
-    0, no item, is never relevant.
+    Args:
+        recommended_UK: item indices, padded with 0, which is never relevant.
+        relevant: row r holds the relevant items of row r of `recommended_UK`.
     """
     return relevant.contains(np.arange(len(recommended_UK))[:, None], recommended_UK)
 
@@ -36,13 +38,14 @@ def hits(recommended_UK: np.ndarray, relevant: Interactions) -> np.ndarray:
 def ranking_metrics(
     hits_UK: np.ndarray, num_relevant_U: np.ndarray, *, ks: Sequence[int]
 ) -> dict[str, np.ndarray]:
-    """Every metric at every k for every user: `ndcg@10` -> float64 [users].
+    """Every metric at every k: `ndcg@10` -> float64 [users].
 
     Args:
-        hits_UK: bool, by rank; K is at least the largest k.
-        num_relevant_U: relevant items of each user, at least 1, whether or not they could be recommended.
+        hits_UK: bool, in the order of ranks; K must be at least the largest k.
+        num_relevant_U: the number of relevant items of each user, at least 1; includes items that are not
+            candidates.
 
-    Two relevant items, one of them at rank 2:
+    A user with two relevant items, one of them at rank 2:
 
     >>> metrics = ranking_metrics(np.array([[False, True, False]]), np.array([2]), ks=[3])
     >>> {name: round(float(value[0]), 4) for name, value in metrics.items()}
@@ -57,13 +60,13 @@ def ranking_metrics(
     for k in ks:
         hits_Uk, num_hits_Uk = hits_UK[:, :k], num_hits_UK[:, :k]
         num_hits_U = num_hits_Uk[:, -1]
-        most_hits_U = np.minimum(num_relevant_U, k)
+        max_hits_U = np.minimum(num_relevant_U, k)
         metrics |= {
-            f"ndcg@{k}": hits_Uk @ discount_K[:k] / np.cumsum(discount_K)[most_hits_U - 1],
+            f"ndcg@{k}": hits_Uk @ discount_K[:k] / np.cumsum(discount_K)[max_hits_U - 1],
             f"recall@{k}": num_hits_U / num_relevant_U,
             f"precision@{k}": num_hits_U / k,
             f"hr@{k}": (num_hits_U > 0).astype(np.float64),
-            f"map@{k}": (hits_Uk * num_hits_Uk / rank_K[:k]).sum(axis=1) / most_hits_U,
+            f"map@{k}": (hits_Uk * num_hits_Uk / rank_K[:k]).sum(axis=1) / max_hits_U,
             f"mrr@{k}": (num_hits_U > 0) / (hits_Uk.argmax(axis=1) + 1),
         }
     return metrics

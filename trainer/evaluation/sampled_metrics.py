@@ -1,7 +1,7 @@
-"""The sampled protocol: each relevant item's rank among items drawn at random (He et al. 2017, section 4.1).
+"""The sampled protocol: the rank of each relevant item among random negatives (He et al. 2017, section 4.1).
 
-It depends on the number of negatives, and orders models otherwise than ranking all items does (Krichene &
-Rendle 2020): for comparing with results published in it, not for choosing a model.
+Its metrics depend on the number of negatives and can order models differently from a ranking of all items
+(Krichene & Rendle 2020). Use it to compare with published results, not to choose a model.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from trainer.stateless_random import mix
 
 ScoreRows = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-# Cells of users by items from which the free ones are listed at a time: 32 MB.
+# Users x items cells that are searched for unrated items at a time: 32 MB.
 CHUNK_CELLS = 2**22
-# Relevant items whose negatives are drawn and scored at a time: 13 MB of pairs at 100 negatives.
+# Relevant items whose negatives are drawn and scored at a time: 13 MB of pairs with 100 negatives.
 CHUNK_POSITIVES = 2**14
-# Keeps the draws apart from other numbers made from the same seed.
-_DRAWS = 0x5EED
+# Makes the draws differ from other random numbers of the same seed.
+_NEGATIVE_STREAM = 0x5EED
 
 
 @dataclass(frozen=True)
 class SampledRanks:
-    """Where each relevant item came.
+    """The rank of each relevant item (positive) among its negatives.
 
     Attributes:
-        row: int64 [positives], whose item it is: a row of the holdout.
-        rank: int64 [positives], 1 the best.
-        num_negatives: int64 [positives], how many it was ranked among: fewer where fewer items are left.
+        row: int64 [positives], the row of its user in the holdout.
+        rank: int64 [positives], 1 is best.
+        num_negatives: int64 [positives]; lower than asked for if the user has fewer unrated items.
     """
 
     row: np.ndarray
@@ -40,7 +40,7 @@ class SampledRanks:
     num_negatives: np.ndarray
 
     def hits(self, k: int) -> np.ndarray:
-        """As `ranking_metrics` takes them, with one relevant item each: bool [positives, k]."""
+        """Hits as `ranking_metrics` expects them, with one relevant item per row: bool [positives, k]."""
         return self.rank[:, None] == np.arange(1, k + 1)
 
 
@@ -52,61 +52,63 @@ def sampled_ranks(
     num_negatives: int,
     seed: int = 0,
 ) -> SampledRanks:
-    """Ranks relevant items of some of a holdout's users, each among items that its user rated in no split.
+    """Ranks each relevant item of some users among negatives that its user has not rated in any split.
 
-    Negatives are drawn without repetition, all equally likely, by a function of (seed, user, item). Equal
-    scores are ordered as in `top_items`. Items that training does not know have no rank and are not among
-    these.
+    Negatives are drawn uniformly without replacement, as a function of (seed, user, item). Ties are broken as
+    in `top_items`. Cold items have no score, and are not included.
 
     Args:
         score_rows: (row of the holdout, item index), int64 and int32 [pairs] -> scores [pairs].
-        rows: rows of the holdout.
+        rows: the rows of the users in the holdout.
 
     Raises:
-        ValueError: a score is not a number.
+        ValueError: a score is NaN.
     """
     num_negatives = min(num_negatives, holdout.relevant.num_item_rows - 1)
-    parts = []
+    chunks = []
     step = max(1, CHUNK_CELLS // holdout.relevant.num_item_rows)
     for begin in range(0, len(rows), step):
-        part = rows[begin : begin + step]
-        position, positive = holdout.relevant.of_users(part)
+        chunk_rows = rows[begin : begin + step]
+        position, positive = holdout.relevant.of_users(chunk_rows)
         for first in range(0, len(position), CHUNK_POSITIVES):
-            some = slice(first, first + CHUNK_POSITIVES)
-            parts.append((part[position[some]], positive[some]))
-    ranks = [_ranks(score_rows, holdout, *part, num_negatives=num_negatives, seed=seed) for part in parts]
-    none = np.empty(0, np.int64)
+            chunk = slice(first, first + CHUNK_POSITIVES)
+            chunks.append((chunk_rows[position[chunk]], positive[chunk]))
+    ranks = [_ranks(score_rows, holdout, *chunk, num_negatives=num_negatives, seed=seed) for chunk in chunks]
+    empty = np.empty(0, np.int64)
     return SampledRanks(
-        row=np.concatenate([none, *(each.row for each in ranks)]),
-        rank=np.concatenate([none, *(each.rank for each in ranks)]),
-        num_negatives=np.concatenate([none, *(each.num_negatives for each in ranks)]),
+        row=np.concatenate([empty, *(each.row for each in ranks)]),
+        rank=np.concatenate([empty, *(each.rank for each in ranks)]),
+        num_negatives=np.concatenate([empty, *(each.num_negatives for each in ranks)]),
     )
 
 
 def draw_negatives(
     holdout: Holdout, row: np.ndarray, positive: np.ndarray, *, num_negatives: int, seed: int
 ) -> np.ndarray:
-    """Items that each row's user rated in no split, int32 [positives, num_negatives]; 0 where none is left.
+    """Draws negatives for each positive: items that its user has not rated in any split.
 
     Args:
-        row: rows of the holdout, int64 [positives].
-        positive: the items that these are negatives for: each gets its own.
+        row: rows of the positives' users in the holdout, int64 [positives].
+        positive: item indices; each positive gets different draws.
+
+    Returns:
+        int32 [positives, num_negatives], padded with 0 if the user has fewer unrated items.
     """
     users, user = np.unique(row, return_inverse=True)
-    is_free_UI = np.ones((len(users), holdout.relevant.num_item_rows), bool)
-    is_free_UI[:, 0] = False
-    is_free_UI[holdout.rated.of_users(users)] = False
-    # The free items of all users, one user after another.
-    free_items = np.nonzero(is_free_UI)[1].astype(np.int32)
-    num_free_U = is_free_UI.sum(axis=1)
-    first_U = np.cumsum(num_free_U) - num_free_U
+    is_unrated_UI = np.ones((len(users), holdout.relevant.num_item_rows), bool)
+    is_unrated_UI[:, 0] = False
+    is_unrated_UI[holdout.rated.of_users(users)] = False
+    # The unrated items of all users, user by user.
+    unrated_items = np.nonzero(is_unrated_UI)[1].astype(np.int32)
+    num_unrated_U = is_unrated_UI.sum(axis=1)
+    first_U = np.cumsum(num_unrated_U) - num_unrated_U
     with np.errstate(over="ignore"):
-        user_bits = mix(mix(np.uint32(seed ^ _DRAWS)) + holdout.user_index[row].astype(np.uint32))
+        user_bits = mix(mix(np.uint32(seed ^ _NEGATIVE_STREAM)) + holdout.user_index[row].astype(np.uint32))
         bits = mix(user_bits + positive.astype(np.uint32))
-    number_NP = _distinct_numbers(bits, num_free_U[user], num_negatives)
-    negative_NP = np.zeros(number_NP.shape, np.int32)
-    drawn = number_NP >= 0
-    negative_NP[drawn] = free_items[(first_U[user] + number_NP)[drawn]]
+    position_NP = _sample_without_replacement(bits, num_unrated_U[user], num_negatives)
+    negative_NP = np.zeros(position_NP.shape, np.int32)
+    drawn = position_NP >= 0
+    negative_NP[drawn] = unrated_items[(first_U[user] + position_NP)[drawn]]
     return negative_NP.T
 
 
@@ -135,21 +137,21 @@ def _ranks(
     )
 
 
-def _distinct_numbers(bits: np.ndarray, below: np.ndarray, count: int) -> np.ndarray:
-    """For each column p, `count` distinct numbers of range(below[p]); -1 for those that there are not.
+def _sample_without_replacement(bits: np.ndarray, limit: np.ndarray, count: int) -> np.ndarray:
+    """Draws `count` distinct numbers of range(limit[p]) for each column p, padded with -1 if limit is lower.
 
-    Floyd's algorithm (Bentley & Floyd 1987): for j = below - count to below - 1, a number of 0 to j, or j
-    itself if that was drawn already. All sets are equally likely, and nothing is drawn in vain.
+    Floyd's algorithm (Bentley & Floyd 1987): for j from limit - count to limit - 1, draw a number from 0 to
+    j, and take j itself if that number was drawn before. All sets are equally likely; no draw is rejected.
 
     Args:
-        bits: uint32 [columns], of which the numbers are a function.
+        bits: uint32 [columns], which determine the draws.
 
     Returns:
         int64 [count, columns].
     """
-    chosen_NP = np.full((count, len(below)), -1)
+    chosen_NP = np.full((count, len(limit)), -1)
     for step in range(count):
-        last = below - count + step
+        last = limit - count + step
         with np.errstate(over="ignore"):
             draw = mix(bits ^ mix(np.uint32(step + 1))).astype(np.uint64)
         drawn = (draw * np.maximum(last + 1, 0).astype(np.uint64) >> np.uint64(32)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""What is evaluated, model or baseline, and how it does on one split."""
+"""Metrics of one recommender, model or baseline, by slice."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ Metrics = dict[str, float]
 
 @dataclass(frozen=True)
 class Recommender:
-    """A model or baseline: what it can do; None for what it cannot.
+    """A model or baseline that predicts ratings, ranks items, or both.
 
     Attributes:
-        ratings: (user_index, item_index), [rows] each -> predicted ratings [rows], not clipped.
-        ranker: orders all items for a user.
+        ratings: (user_index, item_index), [rows] each -> predicted ratings [rows], not clipped; None if it
+            does not predict ratings.
+        ranker: scores all items for a user; None if it does not rank.
     """
 
     ratings: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
@@ -36,12 +37,12 @@ class Recommender:
 
 @dataclass(frozen=True)
 class RankingTask:
-    """How rankings are judged.
+    """How rankings are evaluated.
 
     Attributes:
-        ks: the numbers of recommended items that are looked at, ascending.
-        num_negatives: of the sampled protocol; 0 leaves it out.
-        seed: of ties and negatives.
+        ks: lengths of the recommendation lists, ascending.
+        num_negatives: negatives per relevant item in the sampled protocol; 0 skips the protocol.
+        seed: seed of tie breaking and negatives.
     """
 
     dataset: PreparedDataset
@@ -52,7 +53,7 @@ class RankingTask:
 
     @cached_property
     def train(self) -> Interactions:
-        """What every user of training rated."""
+        """The training items of each user."""
         return train_interactions(self.dataset)
 
     @cached_property
@@ -60,12 +61,14 @@ class RankingTask:
         return item_features(self.dataset.items)
 
 
-def rating_slices(contender: Recommender, dataset: PreparedDataset, split: str) -> dict[str, Metrics]:
-    """`rmse` and `mae` of every slice that has rows; nothing of what predicts no ratings."""
-    if contender.ratings is None:
+def rating_slice_metrics(
+    recommender: Recommender, dataset: PreparedDataset, split: str
+) -> dict[str, Metrics]:
+    """`rmse` and `mae` for every slice with rows; empty if the recommender does not predict ratings."""
+    if recommender.ratings is None:
         return {}
     rows = dataset.columns(split)
-    predicted = contender.ratings(rows.user_index, rows.item_index)
+    predicted = recommender.ratings(rows.user_index, rows.item_index)
     return {
         name: rating_errors(predicted[mask], rows.rating[mask], scale=dataset.rating_scale)
         for name, mask in row_slices(rows.user_index, rows.item_index).items()
@@ -74,36 +77,37 @@ def rating_slices(contender: Recommender, dataset: PreparedDataset, split: str) 
 
 
 def ranking_slice_metrics(
-    contender: Recommender, task: RankingTask, *, progress: Progress | None = None
+    recommender: Recommender, task: RankingTask, *, progress: Progress | None = None
 ) -> dict[str, Metrics]:
-    """All metrics of rankings for every slice that has users; nothing of what ranks nothing.
+    """All ranking metrics for every slice with users; empty if the recommender does not rank.
 
-    One pass over the users in blocks: all their scores give the best items and the sampled ranks.
+    Makes one pass over blocks of users: the scores of a block give both the top items and the sampled ranks.
     """
-    if contender.ranker is None:
+    if recommender.ranker is None:
         return {}
-    holdout, most = task.holdout, max(task.ks)
-    top_UK = np.zeros((len(holdout), most), np.int32)
+    holdout, max_k = task.holdout, max(task.ks)
+    top_UK = np.zeros((len(holdout), max_k), np.int32)
     samples = []
-    for block in score_blocks(contender.ranker, holdout.user_index, progress=progress):
+    for block in score_blocks(recommender.ranker, holdout.user_index, progress=progress):
         rows = np.arange(block.rows.start, block.rows.stop)
+        # Before `best_items`, which overwrites the scores of seen items.
         if task.num_negatives:
-            samples.append(_sampled(block.scores, task, rows))
+            samples.append(_sampled_ranks(block.scores, task, rows))
         top_UK[block.rows] = best_items(
-            block.scores, holdout.user_index[rows], seen=holdout.seen.select(rows), k=most, seed=task.seed
+            block.scores, holdout.user_index[rows], seen=holdout.seen.select(rows), k=max_k, seed=task.seed
         )
     hits_UK = hits(top_UK, holdout.relevant)
     return {
         name: {
-            **_full_metrics(top_UK, hits_UK, part, task),
-            **(_sampled_metrics(samples, part, task) if task.num_negatives else {}),
+            **_full_metrics(top_UK, hits_UK, ranking_slice, task),
+            **(_sampled_metrics(samples, ranking_slice, task) if task.num_negatives else {}),
         }
-        for name, part in ranking_slices(holdout).items()
-        if len(part.users)
+        for name, ranking_slice in ranking_slices(holdout).items()
+        if len(ranking_slice.users)
     }
 
 
-def _sampled(scores_UI: np.ndarray, task: RankingTask, rows: np.ndarray) -> SampledRanks:
+def _sampled_ranks(scores_UI: np.ndarray, task: RankingTask, rows: np.ndarray) -> SampledRanks:
     return sampled_ranks(
         lambda row, item: scores_UI[row - rows[0], item],
         task.holdout,
@@ -113,21 +117,27 @@ def _sampled(scores_UI: np.ndarray, task: RankingTask, rows: np.ndarray) -> Samp
     )
 
 
-def _full_metrics(top_UK: np.ndarray, hits_UK: np.ndarray, part: RankingSlice, task: RankingTask) -> Metrics:
-    hits_PK = hits_UK[part.users] & part.by_known_items
-    by_user = ranking_metrics(hits_PK, part.num_relevant, ks=task.ks)
+def _full_metrics(
+    top_UK: np.ndarray, hits_UK: np.ndarray, ranking_slice: RankingSlice, task: RankingTask
+) -> Metrics:
+    """Metrics of rankings of all candidates, means over users."""
+    hits_SK = hits_UK[ranking_slice.users] & ranking_slice.by_known_items
+    by_user = ranking_metrics(hits_SK, ranking_slice.num_relevant, ks=task.ks)
     metrics = {name: float(values.mean()) for name, values in by_user.items()}
-    top_PK = top_UK[part.users]
-    if part.by_known_items and top_PK.any():
-        metrics |= catalog_metrics(top_PK, ks=task.ks, train=task.train, features=task.features)
+    top_SK = top_UK[ranking_slice.users]
+    if ranking_slice.by_known_items and top_SK.any():
+        metrics |= catalog_metrics(top_SK, ks=task.ks, train=task.train, features=task.features)
     return metrics
 
 
-def _sampled_metrics(samples: Sequence[SampledRanks], part: RankingSlice, task: RankingTask) -> Metrics:
-    """Means over relevant items, not users; those that training does not know are missed."""
-    most = max(task.ks)
-    is_in_part = np.zeros(len(task.holdout), bool)
-    is_in_part[part.users] = part.by_known_items
-    hits_PK = np.concatenate([each.hits(most)[is_in_part[each.row]] for each in samples])
+def _sampled_metrics(
+    samples: Sequence[SampledRanks], ranking_slice: RankingSlice, task: RankingTask
+) -> Metrics:
+    """Metrics of the sampled protocol, means over relevant items; cold items count as missed."""
+    max_k = max(task.ks)
+    is_included = np.zeros(len(task.holdout), bool)
+    is_included[ranking_slice.users] = ranking_slice.by_known_items
+    hits_PK = np.concatenate([each.hits(max_k)[is_included[each.row]] for each in samples])
     by_item = ranking_metrics(hits_PK, np.ones(len(hits_PK), np.int64), ks=task.ks)
-    return {f"sampled/{name}": float(v.sum() / part.num_relevant.sum()) for name, v in by_item.items()}
+    num_relevant = ranking_slice.num_relevant.sum()
+    return {f"sampled/{name}": float(values.sum() / num_relevant) for name, values in by_item.items()}

@@ -1,16 +1,15 @@
-"""Which rows and users a metric is taken over: all, and the warm and the cold ones apart.
+"""Slices: the rows and users that a metric is computed over, warm and cold start apart.
 
-Known is what training rows have; ids decide.
+A user or item is known if its id is in the training rows; others are cold.
 
-    all         every row. A ranking is judged for every user with a relevant item, and a relevant item that
-                is not known counts as missed.
-    warm        rows of known users and known items. Rankings: known users, judged by their known items alone.
-    cold_users  rows of users that are not known, whatever the item. Rankings: what the model gives the
-                unknown user; items that are not known count as missed.
-    cold_items  rows of items that are not known, whatever the user. Rankings: users with such items, judged
-                by them alone. What ranks known items only misses them all, so here all is 0.
+    all         All rows. Rankings: all users with a relevant item; cold items count as missed.
+    warm        Rows of a known user and a known item. Rankings: known users; only known items are relevant.
+    cold_users  Rows of a cold user, with any item. Rankings: all cold users get the list of the unknown user;
+                cold items count as missed.
+    cold_items  Rows of a cold item, with any user. Rankings: users with cold items; only these are relevant.
+                Candidates are known items only, so all of these metrics are 0.
 
-So every row is in `warm`, or in at least one of the cold ones.
+A row is in `warm`, in `cold_users`, in `cold_items`, or in both cold slices.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ SLICES = ("all", "warm", "cold_users", "cold_items")
 
 @dataclass(frozen=True)
 class RankingSlice:
-    """Whom a ranking is judged for, and by how many items.
+    """The users of a slice and the number of their relevant items.
 
     Attributes:
         users: rows of the holdout, int64 [users].
-        num_relevant: of each of them, at least 1.
-        by_known_items: whether known items are among the relevant ones, so whether hits count.
+        num_relevant: the number of relevant items of each user, at least 1.
+        by_known_items: whether known items are relevant; if not, there are no hits.
     """
 
     users: np.ndarray
@@ -40,7 +39,7 @@ class RankingSlice:
 
 
 def ranking_slices(holdout: Holdout) -> dict[str, RankingSlice]:
-    """Every slice of a holdout; one may be without users."""
+    """All slices of a holdout; a slice may have no users."""
     num_warm_U = np.where(holdout.user_index > 0, holdout.relevant.counts, 0)
     num_cold_U = holdout.num_cold_relevant
     warm, cold_items = np.flatnonzero(num_warm_U), np.flatnonzero(num_cold_U)
@@ -54,7 +53,7 @@ def ranking_slices(holdout: Holdout) -> dict[str, RankingSlice]:
 
 
 def row_slices(user_index: np.ndarray, item_index: np.ndarray) -> dict[str, np.ndarray]:
-    """Every slice of a split's rows, bool [rows].
+    """All slices of the rows of a split, as masks, bool [rows].
 
     >>> slices = row_slices(np.array([1, 1, 0, 0]), np.array([1, 0, 1, 0]))
     >>> {name: np.flatnonzero(rows).tolist() for name, rows in slices.items()}

@@ -1,4 +1,4 @@
-"""What a run is judged by while it trains and when it ends, by its objective."""
+"""Validation and test metrics of a run while it trains and when it ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainer.run.build import scorer_for
 
 
 class Monitor:
-    """Judges a model as its weights are when asked."""
+    """Computes the metrics of a run's objective with the current weights of its model."""
 
     def __init__(self, config: Config, dataset: PreparedDataset, model: keras.Model) -> None:
         self._objective = config.objective
@@ -28,15 +28,20 @@ class Monitor:
         self._scorer = scorer_for(model, dataset)
 
     def validation(self) -> dict[str, float]:
-        """Named as Keras callbacks know them: `val_loss`, `val_rmse`, `val_mae`, or for a ranking objective
-        `val_ndcg@10` and `val_recall@10`; empty without rows to judge by."""
+        """Validation metrics, named as in Keras: `val_loss`, `val_rmse` and `val_mae`.
+
+        For a ranking objective `val_ndcg@10` and `val_recall@10`. Empty if there are no (relevant) rows.
+        """
         if not self._objective.is_ranking:
             return validation_logs(self._dataset, self._scorer)
         logs = self._ranking("validation", self._validation_holdout)
         return {f"val_{name}": value for name, value in logs.items()}
 
     def test(self) -> dict[str, float]:
-        """`rmse` and `mae`, or `ndcg@10` and `recall@10`; empty without rows to judge by."""
+        """Test metrics: `rmse` and `mae`, for a ranking objective `ndcg@10` and `recall@10`.
+
+        Empty if there are no (relevant) rows.
+        """
         if self._objective.is_ranking:
             return self._ranking("test", self._holdout("test"))
         if not self._dataset.num_rows("test"):
@@ -46,7 +51,7 @@ class Monitor:
     def _ranking(self, split: str, holdout: Holdout | None) -> dict[str, float]:
         if holdout is None:
             return {}
-        # A new one: it keeps what it has computed of the weights.
+        # A new ranker each time, because a ranker keeps the item vectors that it has computed.
         return ranking_logs(self._dataset, model_ranker(self._model, self._scorer), split, holdout=holdout)
 
     @cached_property
@@ -54,7 +59,7 @@ class Monitor:
         return self._holdout("validation")
 
     def _holdout(self, split: str) -> Holdout | None:
-        """None where no row is relevant, which is no reason to end a run."""
+        """The holdout, or None if no row is relevant: that must not stop a run."""
         try:
             return holdout_of(self._dataset, split, positive_from=self._objective.positive_from)
         except NothingRelevantError:
@@ -62,19 +67,19 @@ class Monitor:
 
 
 def split_errors(dataset: PreparedDataset, split: str, scorer: Scorer) -> dict[str, float]:
-    """RMSE and MAE on a split, predictions clipped to the rating scale of the training rows."""
+    """RMSE and MAE on a split; predictions are clipped to the rating scale of the training rows."""
     rows = dataset.columns(split)
     return rating_errors(scorer(rows.user_index, rows.item_index), rows.rating, scale=dataset.rating_scale)
 
 
 def validation_logs(dataset: PreparedDataset, scorer: Scorer) -> dict[str, float]:
-    """Errors on the validation split under the names that Keras callbacks expect; empty without such rows."""
+    """`val_loss`, `val_rmse` and `val_mae`, named as in Keras; empty if there are no validation rows."""
     if not dataset.num_rows("validation"):
         return {}
     rows = dataset.columns("validation")
     predicted = scorer(rows.user_index, rows.item_index)
     errors = rating_errors(predicted, rows.rating, scale=dataset.rating_scale)
-    # The loss itself, like `loss`, of predictions as they are; the errors, of clipped ones.
+    # `val_loss` is computed without clipping, like the training loss.
     val_loss = float(np.mean((predicted - rows.rating) ** 2))
     return {"val_loss": val_loss, "val_rmse": errors["rmse"], "val_mae": errors["mae"]}
 
@@ -88,13 +93,13 @@ def ranking_logs(
     max_users: int = 10_000,
     holdout: Holdout | None = None,
 ) -> dict[str, float]:
-    """`ndcg@10` and `recall@10` (for another k, of that) over a split's users; empty without rows in it.
+    """`ndcg@k` and `recall@k`, means over the users of a split; empty if the split has no rows.
 
-    Cheap enough for every epoch's end: where there are more than `max_users` users, always the same ones,
-    drawn at random, are ranked for.
+    Cheap enough for the end of every epoch: if there are more than `max_users` users, the metrics are those
+    of a random sample, the same each time.
 
     Args:
-        holdout: the split's, where it was made before: of millions of rows it takes seconds.
+        holdout: the holdout of the split; None: it is computed, which takes seconds for millions of rows.
     """
     if not dataset.num_rows(split):
         return {}

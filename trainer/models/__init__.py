@@ -1,12 +1,25 @@
-"""Keras models over named columns: in, `user_index` and `item_index`; out, one score a row.
+"""Models: from user and item indices to one score per row.
 
-A model is a function (ModelConfig, ModelInputs) -> `keras.Model` from {`user_index`: int32 [batch],
-`item_index`: int32 [batch]} to [batch, 1], float32 in mixed precision, with fresh weights. Yours, too:
-`--model module:function`, or `reeltrain.train(model=...)` with the function. A name that is only stored in a
-run is never imported (`trainer.config.own_model`). Whatever it is made of must be a function of its inputs
-and weights: layers that keep a state of their own (`BatchNormalization`) or draw from a generator
-(`keras.layers.Dropout`; ours is `reeltrain.layers.Dropout`) would make the result depend on the number of
-devices and are refused. `reeltrain.layers.Embedding` makes tables that may be large.
+bias            mean + user bias + item bias
+mf              matrix factorization
+mlp             the tutorial's embeddings and dense layers
+neumf           neural matrix factorization
+wide_deep       linear part with feature crosses, plus an MLP
+two_tower       a user tower and an item tower, for retrieval
+towers          finds the two towers of a model
+inputs          what a model is built from; parts that models share
+layers          Embedding, Dropout and others that work on several devices
+feature_layers  look up and embed side features
+
+A model is a function (ModelConfig, ModelInputs) -> `keras.Model`. The Keras model maps {`user_index`: int32
+[batch], `item_index`: int32 [batch]} to scores [batch, 1], float32 also in mixed precision, and has fresh
+weights.
+
+To train your own model, give `--model module:function` or call `reeltrain.train(model=function)`. A name that
+is only stored in a run is never imported (`trainer.config.own_model`). The model's output must be a function
+of its inputs and weights alone. Layers with other state (`BatchNormalization`) or a random generator
+(`keras.layers.Dropout`) are refused: they would make the result depend on the number of devices. For dropout
+use `reeltrain.layers.Dropout`, for large tables `reeltrain.layers.Embedding`.
 """
 
 from __future__ import annotations
@@ -28,9 +41,11 @@ from trainer.models.neumf import neumf
 from trainer.models.two_tower import two_tower
 from trainer.models.wide_deep import wide_deep
 
+__all__ = ["MODELS", "ModelFunction", "ModelInputs", "build_model", "name_of"]
+
 ModelFunction = Callable[[ModelConfig, ModelInputs], keras.Model]
 
-# Also to be named in `trainer.config.MODEL_NAMES`, for which no TensorFlow loads.
+# `trainer.config.MODEL_NAMES` repeats the names, so that checking a configuration does not import TensorFlow.
 MODELS: dict[str, ModelFunction] = {
     "bias": bias_model,
     "mf": mf,
@@ -42,31 +57,34 @@ MODELS: dict[str, ModelFunction] = {
 assert tuple(MODELS) == MODEL_NAMES
 
 
-def build_model(config: ModelConfig, inputs: ModelInputs, own: ModelFunction | None = None) -> keras.Model:
-    """The configured model, with fresh weights.
+def build_model(
+    config: ModelConfig, inputs: ModelInputs, function: ModelFunction | None = None
+) -> keras.Model:
+    """Builds the configured model, with fresh weights.
 
     Args:
-        own: the function that `config.name` names, where that is one of your own. Nothing is imported here.
+        function: what `config.name` refers to, for your own model. Nothing is imported here.
 
     Raises:
-        UserError: the function is not given, or what it makes is not a model that can be trained here.
+        UserError: the function is missing, or its model cannot be trained here.
     """
     if config.name in MODELS:
         return MODELS[config.name](config, inputs)
-    if own is None:
-        require_named_model(config.name, own, where="this configuration")
-    assert own is not None
-    with _names_from_the_start():
-        model = own(config, inputs)
-    _check(model, config.name)
+    if function is None:
+        require_named_model(config.name, function, where="this configuration")
+    assert function is not None
+    with _fresh_layer_names():
+        model = function(config, inputs)
+    _check_model(model, config.name)
     return model
 
 
 @contextlib.contextmanager
-def _names_from_the_start() -> Iterator[None]:
-    """Layers without a name are called `dense`, `dense_1` ... whatever was built in the process before.
+def _fresh_layer_names() -> Iterator[None]:
+    """Numbers unnamed layers from `dense`, `dense_1` on, whatever this process has built before.
 
-    A checkpoint knows them by name. `keras.backend.clear_session` would do it, too, and forget much else.
+    Checkpoints identify layers by name. `keras.backend.clear_session` would also reset the numbering, but
+    clears other state, too.
     """
     key = "object_name_uids"
     before = global_state.get_global_attribute(key)
@@ -78,40 +96,42 @@ def _names_from_the_start() -> Iterator[None]:
 
 
 def name_of(function: ModelFunction) -> str:
-    """`module:function`."""
+    """The function's name as `module:function`."""
     return f"{function.__module__}:{function.__qualname__}"
 
 
-def _check(model: object, name: str) -> None:
+def _check_model(model: object, name: str) -> None:
+    """Raises UserError unless the model can be trained here."""
     if not isinstance(model, keras.Model):
-        raise UserError(f"model.name={name} must make a keras.Model, got {type(model).__name__}")
+        raise UserError(f"model.name={name} must return a keras.Model, got {type(model).__name__}")
     try:
-        asked, output = model.input, model.output
-    except AttributeError:  # of a subclass, which tells neither
+        model_input, output = model.input, model.output
+    except AttributeError:  # a subclassed model has neither
         raise UserError(
-            f"model.name={name} must make a keras.Model(inputs, outputs), got a {type(model).__name__}"
+            f"model.name={name} must return a keras.Model(inputs, outputs), got a {type(model).__name__}"
         ) from None
-    inputs = asked if isinstance(asked, dict) else {}
+    inputs = model_input if isinstance(model_input, dict) else {}
     if sorted(inputs) != ["item_index", "user_index"]:
-        found = ", ".join(inputs) or type(asked).__name__
-        raise UserError(f"model.name={name} must have the inputs user_index and item_index, got {found}")
+        received = ", ".join(inputs) or type(model_input).__name__
+        raise UserError(f"model.name={name} must have the inputs user_index and item_index, got {received}")
     if not isinstance(output, keras.KerasTensor):
-        raise UserError(f"model.name={name} must have one output, got a {type(output).__name__} of them")
+        raise UserError(f"model.name={name} must have one output, got a {type(output).__name__} of outputs")
     if tuple(output.shape) != (None, 1):
         raise UserError(f"model.name={name} must have the output shape (None, 1), got {output.shape}")
-    for path, times in collections.Counter(variable.path for variable in model.variables).items():
-        if times > 1:  # a checkpoint knows them by it
+    # Checkpoints identify variables by path.
+    for path, count in collections.Counter(variable.path for variable in model.variables).items():
+        if count > 1:
             raise UserError(
-                f"model.name={name} must give its layers different names, also in models within it: got "
-                f"{times} variables {path}"
+                f"model.name={name} must give its layers different names, including layers of nested models, "
+                f"got {count} variables {path}"
             )
     frozen = {id(v) for layer in model._flatten_layers() if not layer.trainable for v in layer.weights}
     for variable in model.non_trainable_variables:
         if id(variable) in frozen:
             continue
         raise UserError(
-            f"model.name={name} must keep no state beside its weights, which devices would not share, got "
-            f"{variable.path}; for dropout take reeltrain.layers.Dropout"
+            f"model.name={name} must not have state other than its weights, because devices would not share "
+            f"it, got {variable.path}; for dropout use reeltrain.layers.Dropout"
         )
     if not model.trainable_variables:
-        raise UserError(f"model.name={name} must have something to train, got a model without weights")
+        raise UserError(f"model.name={name} must have trainable weights, got none")

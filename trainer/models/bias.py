@@ -1,4 +1,4 @@
-"""The smallest model."""
+"""The bias model: the smallest one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers that look side features up by the index of a user or an item."""
+"""Layers that look up side features by user or item index, and embed them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from trainer.models.layers import Embedding
 
 @keras.saving.register_keras_serializable(package="reeltrain")
 class Lookup(keras.layers.Layer):
-    """Rows of a fixed array: int32 [batch] -> [batch, columns].
+    """Looks up rows of a fixed array: int32 [batch] -> [batch, columns].
 
-    The array is no weight: a run reads it from its data again, not from a checkpoint. It is part of the
-    layer's configuration, so a saved Keras model contains it, as text.
+    The array is not a weight: a run reads it from its dataset, not from a checkpoint. It is part of the
+    layer's configuration, so a saved Keras model contains it as text.
     """
 
     def __init__(self, array: np.ndarray, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        # A variable: a strategy puts a copy on each device.
+        # A variable, so that the strategy places a copy on each device.
         self._array = tf.Variable(array, trainable=False, name="array")
         self.built = True
 
@@ -50,7 +50,10 @@ class Lookup(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="reeltrain")
 class MeanEmbedding(Embedding):
-    """Mean of the rows of a row's values: int32 [batch, values] -> [batch, output_dim]; value 0 is none."""
+    """Mean of the embeddings of a row's values: int32 [batch, values] -> [batch, output_dim].
+
+    Value 0 is padding and does not count; a row of padding alone gives zeros.
+    """
 
     def call(self, values: tf.Tensor) -> tf.Tensor:
         present = tf.cast(values > 0, self.compute_dtype)[..., None]
@@ -65,18 +68,23 @@ class LookedUpFeatures(NamedTuple):
     """Side features of a batch's users or items.
 
     Attributes:
-        categories: name -> int32 [batch, values].
-        numbers: [batch, columns], or None where there is no such column.
+        categories: feature name -> int32 [batch, values].
+        numbers: numeric features [batch, columns], or None if there are none.
     """
 
     categories: dict[str, keras.KerasTensor]
     numbers: keras.KerasTensor | None
 
 
-def lookups(features: Features, index: keras.KerasTensor, *, side: str) -> LookedUpFeatures:
-    """Layers that find the features of the users or items in the batch."""
+def look_up_features(features: Features, index: keras.KerasTensor, *, side: str) -> LookedUpFeatures:
+    """Looks up the side features of the batch's users or items.
+
+    Args:
+        index: int32 [batch].
+        side: `user` or `item`, part of the layers' names.
+    """
     categories = {
-        name: Lookup(array, name=f"lookup_{side}.{plain(name)}")(index)
+        name: Lookup(array, name=f"lookup_{side}.{safe_name(name)}")(index)
         for name, array in features.categories.items()
     }
     numbers = (
@@ -85,19 +93,23 @@ def lookups(features: Features, index: keras.KerasTensor, *, side: str) -> Looke
     return LookedUpFeatures(categories, numbers)
 
 
-def embedded(features: Features, found: LookedUpFeatures, *, side: str, dim: int) -> list[keras.KerasTensor]:
-    """For each feature [batch, dim] (numbers [batch, columns] as they are)."""
-    parts = [
-        MeanEmbedding(size, dim, name=f"embedding_{side}.{plain(name)}")(found.categories[name])
+def embed_features(
+    features: Features, looked_up: LookedUpFeatures, *, side: str, dim: int
+) -> list[keras.KerasTensor]:
+    """An embedding [batch, dim] of each categorical feature, then the numbers [batch, columns] unchanged."""
+    embeddings = [
+        MeanEmbedding(size, dim, name=f"embedding_{side}.{safe_name(name)}")(looked_up.categories[name])
         for name, size in features.sizes.items()
     ]
-    return parts if found.numbers is None else [*parts, found.numbers]
+    return embeddings if looked_up.numbers is None else [*embeddings, looked_up.numbers]
 
 
-def plain(name: str) -> str:
-    """A column's name as part of a layer's: other than all others', of the characters that TensorFlow takes.
+def safe_name(name: str) -> str:
+    """Makes a column name usable in a layer name: escapes characters that TensorFlow rejects.
 
-    >>> plain("age"), plain("a/b"), plain("a b"), plain("a_b"), plain("é")
+    Different column names give different results.
+
+    >>> safe_name("age"), safe_name("a/b"), safe_name("a b"), safe_name("a_b"), safe_name("é")
     ('age', 'a-2f-b', 'a-20-b', 'a_b', '-e9-')
     """
-    return re.sub(r"[^A-Za-z0-9_]", lambda found: f"-{ord(found[0]):x}-", name)
+    return re.sub(r"[^A-Za-z0-9_]", lambda match: f"-{ord(match[0]):x}-", name)

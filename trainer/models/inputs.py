@@ -1,4 +1,4 @@
-"""What a model is built for, and the parts that several models have."""
+"""What a model is built from, and the parts that several models share."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from trainer.models.layers import Dropout, Embedding
 
 @dataclass(frozen=True)
 class ModelInputs:
-    """What a data set tells a model.
+    """What a model needs to know about the dataset.
 
     Attributes:
-        num_user_rows, num_item_rows: rows of the embedding tables; row 0 is every unknown id.
-        read_score, read_features: make what is below when a model asks for it, which not all do: they read
-            all ratings and the side tables.
+        num_user_rows, num_item_rows: rows of the embedding tables; row 0 stands for every unknown id.
+        read_score, read_features: compute `initial_score` and `features`. They are called only for models
+            that use these, because they read all ratings and the side tables.
     """
 
     num_user_rows: int
@@ -30,12 +30,12 @@ class ModelInputs:
 
     @cached_property
     def initial_score(self) -> float:
-        """What the model may begin with as everybody's score: the mean rating, or 0 for ranking."""
+        """The score of every pair before training: the mean rating, or 0 for a ranking objective."""
         return self.read_score()
 
     @cached_property
     def features(self) -> tuple[Features, Features]:
-        """Side features of the users' and of the items' rows."""
+        """Side features of the users and of the items, in this order."""
         return self.read_features()
 
 
@@ -45,12 +45,12 @@ def index_inputs() -> dict[str, keras.KerasTensor]:
 
 
 def output_dtype() -> str:
-    """Of a model's scores: float32 in mixed precision, too."""
+    """The dtype of a model's scores: float64 in float64 models, else float32, also in mixed precision."""
     return "float64" if keras.config.floatx() == "float64" else "float32"
 
 
 def embedding(config: ModelConfig, num_rows: int, name: str) -> Embedding:
-    """A table of the configured width, trained densely or sparsely by its size."""
+    """An embedding table of the configured width; its size decides whether its updates are sparse."""
     return Embedding(
         num_rows,
         config.embedding_dim,
@@ -61,7 +61,7 @@ def embedding(config: ModelConfig, num_rows: int, name: str) -> Embedding:
 
 
 def bias(config: ModelConfig, num_rows: int, name: str) -> Embedding:
-    """One number a row, at first 0, so that an unknown id has none."""
+    """A table of one bias per row, initialized to 0, so that an unknown id has no bias."""
     return Embedding(
         num_rows,
         1,
@@ -75,11 +75,11 @@ def bias(config: ModelConfig, num_rows: int, name: str) -> Embedding:
 def hidden_layers(
     config: ModelConfig, hidden: keras.KerasTensor, *, prefix: str = "", first_dropout: int = 1
 ) -> keras.KerasTensor:
-    """The configured dense ReLU layers with dropout; [batch, ...] -> [batch, last of `hidden_units`].
+    """Applies the configured dense ReLU layers with dropout: [batch, ...] -> [batch, last of `hidden_units`].
 
     Args:
-        prefix: of the layers' names, where a model has several such parts.
-        first_dropout: number of the first dropout layer; a model has no number twice.
+        prefix: prefix of the layers' names, for a model with several such stacks.
+        first_dropout: number of the first dropout layer; numbers must be unique within a model.
     """
     for number, units in enumerate(config.hidden_units, start=1):
         hidden = keras.layers.Dense(units, activation="relu", name=f"{prefix}hidden_{number}")(hidden)

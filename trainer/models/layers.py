@@ -1,4 +1,4 @@
-"""Keras layers that Keras has too, but not as large tables and several devices need them."""
+"""Layers for large tables and several devices: Embedding, Dropout, InnerProduct and Offset."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ROW_BITS: ContextVar[tf.Tensor] = ContextVar("row_bits")
 
 @contextlib.contextmanager
 def random_rows(bits: tf.Tensor) -> Iterator[None]:
-    """Gives the `Dropout` layers called inside their random numbers: uint32 [rows], one for each row."""
+    """Provides random numbers to the `Dropout` layers called inside: uint32 [rows], one per row."""
     token = _ROW_BITS.set(bits)
     try:
         yield
@@ -28,15 +28,15 @@ def random_rows(bits: tf.Tensor) -> Iterator[None]:
 
 @keras.saving.register_keras_serializable(package="reeltrain")
 class Embedding(keras.layers.Layer):
-    """Rows of a trainable table; neither reading nor training touches the other rows.
+    """An embedding table whose lookups and updates touch only the rows in the batch.
 
-    `keras.layers.Embedding` makes a tensor of the whole table first, in mixed precision even a cast copy.
+    `keras.layers.Embedding` converts the whole table to a tensor first, and copies it in mixed precision.
 
     Args:
         input_dim, output_dim: rows and columns of the table.
-        l2: adds the penalty l2 |row|^2 of each looked-up row to `losses`, as a tensor [batch]: one a rating.
-        sparse: marks the table so that optimizers change only the rows in the batch; else all of them.
-        initializer: of the table, as Keras knows it.
+        l2: adds the penalty l2 |row|^2 of each looked-up row to `losses`, as a tensor [batch].
+        sparse: whether optimizers update only the rows in the batch, and not the whole table.
+        initializer: of the table, a Keras initializer.
 
     Call:
         int32 [batch, ...] -> [batch, ..., output_dim], in the layer's compute dtype.
@@ -57,9 +57,9 @@ class Embedding(keras.layers.Layer):
         self.output_dim = output_dim
         self.l2 = l2
         self.sparse = sparse
-        # As given: a copy of an initializer may draw another seed.
+        # Kept as given: a copy of an initializer may draw another seed.
         self.initializer = initializer
-        # autocast would cast the table, not the rows.
+        # Autocast would cast the whole table instead of the looked-up rows.
         self.embeddings = self.add_weight(
             shape=(input_dim, output_dim), initializer=initializer, name="embeddings", autocast=False
         )
@@ -88,14 +88,15 @@ class Embedding(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="reeltrain")
 class Dropout(keras.layers.Layer):
-    """In training sets a share of each row's units to 0 and scales up the rest (Srivastava et al. 2014).
+    """Dropout (Srivastava et al. 2014) with the same result on any number of devices.
 
-    Which units is a function of (seed, step, row), not of a generator's state: the same on any number of
-    devices. The numbers come from `random_rows`, which the engine provides.
+    In training, it sets a random fraction of each row's units to 0 and scales up the others. The choice is a
+    function of (seed, step, row), not of a generator's state. The random numbers come from `random_rows`,
+    which the engine sets.
 
     Args:
-        rate: the share, in [0, 1).
-        number: tells the model's dropout layers apart.
+        rate: the fraction, in [0, 1).
+        number: distinguishes the dropout layers of a model, which must have different numbers.
     """
 
     def __init__(self, rate: float, number: int, **kwargs: Any) -> None:
@@ -118,7 +119,7 @@ class Dropout(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="reeltrain")
 class InnerProduct(keras.layers.Layer):
-    """[batch, dim] and [batch, dim] -> [batch, 1]: the rows' inner products, summed in the layer's dtype."""
+    """Inner products of rows: [batch, dim] and [batch, dim] -> [batch, 1], summed in the variable dtype."""
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
         left, right = (tf.cast(each, self.variable_dtype) for each in inputs)
@@ -130,7 +131,7 @@ class InnerProduct(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="reeltrain")
 class Offset(keras.layers.Layer):
-    """Adds one trained number, which begins as `initial`."""
+    """Adds one trainable number, initialized to `initial`."""
 
     def __init__(self, initial: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -13,7 +13,7 @@ from trainer.models.towers import ITEM_TOWER, USER_TOWER
 def mf(config: ModelConfig, inputs: ModelInputs) -> keras.Model:
     """score = mean + b_u + b_i + p_u . q_i (Koren, Bell & Volinsky 2009, equation 4).
 
-    Built of two towers, [p_u, b_u, 1] and [q_i, 1, b_i], whose inner product it is.
+    The score without the mean is the inner product of two towers, [p_u, b_u, 1] and [q_i, 1, b_i].
     """
     indices = index_inputs()
     user = _tower(config, inputs.num_user_rows, "user", ones_first=False)(indices["user_index"])
@@ -26,9 +26,9 @@ def mf(config: ModelConfig, inputs: ModelInputs) -> keras.Model:
 def _tower(config: ModelConfig, num_rows: int, name: str, *, ones_first: bool) -> keras.Model:
     index = keras.Input((), dtype="int32", name=f"{name}_index")
     factors = embedding(config, num_rows, f"{name}_embedding")(index)
-    own = bias(config, num_rows, f"{name}_bias")(index)
-    ones = keras.ops.ones_like(own)
+    biases = bias(config, num_rows, f"{name}_bias")(index)
+    ones = keras.ops.ones_like(biases)
     row = keras.layers.Concatenate(name=f"{name}_row")(
-        [factors, ones, own] if ones_first else [factors, own, ones]
+        [factors, ones, biases] if ones_first else [factors, biases, ones]
     )
     return keras.Model(index, row, name=ITEM_TOWER if name == "item" else USER_TOWER)

@@ -1,4 +1,4 @@
-"""The tutorial's model."""
+"""Multilayer perceptron over two embeddings: the model of the tutorial."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trainer.models.inputs import ModelInputs, embedding, hidden_layers, index_i
 
 
 def mlp(config: ModelConfig, inputs: ModelInputs) -> keras.Model:
-    """Embeddings of item and user, concatenated, dense ReLU layers with dropout, a linear output."""
+    """Concatenated item and user embeddings, dense ReLU layers with dropout, a linear output."""
     indices = index_inputs()
     user = embedding(config, inputs.num_user_rows, "user_embedding")(indices["user_index"])
     item = embedding(config, inputs.num_item_rows, "item_embedding")(indices["item_index"])

@@ -1,4 +1,4 @@
-"""Models whose score is the inner product of a user's and an item's vector."""
+"""Towers: the two halves of a model whose score is an inner product of a user and an item vector."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ USER_TOWER, ITEM_TOWER = "user_tower", "item_tower"
 
 @dataclass(frozen=True)
 class Towers:
-    """The two halves of a model: of int32 indices [rows] they make vectors [rows, dim].
+    """The user tower and the item tower of a model: int32 indices [rows] -> vectors [rows, dim].
 
-    For one user, inner products order items as the model's scores do.
+    For any one user, the inner products order items as the model's scores do.
     """
 
     user: keras.Model
@@ -21,15 +21,16 @@ class Towers:
 
 
 def towers_of(model: keras.Model) -> Towers | None:
-    """The towers of a model that is nothing but them and their inner product, as `mf` is; else None.
+    """The towers of a model that consists of them and their inner product, like `mf`; None for other models.
 
-    They are layers named `user_tower` and `item_tower`. What may come behind keeps the order of scores.
+    The towers are the layers named `user_tower` and `item_tower`. Only layers that keep the order of scores
+    may follow the inner product.
     """
     layers = {layer.name: layer for layer in model.layers}
     others = [layer for name, layer in layers.items() if name not in (USER_TOWER, ITEM_TOWER)]
-    kinds = [type(layer).__name__ for layer in others]
-    if len(layers) - len(others) < 2 or kinds.count("InnerProduct") != 1:
+    types = [type(layer).__name__ for layer in others]
+    if len(layers) - len(others) < 2 or types.count("InnerProduct") != 1:
         return None
-    if not set(kinds) <= {"InputLayer", "InnerProduct", "Offset", "OrdinalHead"}:
+    if not set(types) <= {"InputLayer", "InnerProduct", "Offset", "OrdinalHead"}:
         return None
     return Towers(layers[USER_TOWER], layers[ITEM_TOWER])

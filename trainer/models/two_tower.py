@@ -1,4 +1,4 @@
-"""Two towers, for retrieval."""
+"""Two-tower retrieval model."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import keras
 
 from data_pipeline.features.side_features import Features
 from trainer.config import ModelConfig
-from trainer.models.feature_layers import embedded, lookups
+from trainer.models.feature_layers import embed_features, look_up_features
 from trainer.models.inputs import ModelInputs, embedding, hidden_layers, index_inputs, output_dtype
 from trainer.models.layers import InnerProduct, Offset
 from trainer.models.towers import ITEM_TOWER, USER_TOWER
 
 
 def two_tower(config: ModelConfig, inputs: ModelInputs) -> keras.Model:
-    """score = f(user) . g(item), where f and g see their own side alone: an index of items serves all users.
+    """score = mean + f(user) . g(item), so that one index of item vectors serves all users.
 
-    A tower is the id's embedding plus a linear layer of the side features, if there are; with `hidden_units`
-    dense ReLU layers and a linear one follow. Source: Yi et al. 2019, "Sampling-Bias-Corrected Neural
-    Modeling for Large Corpus Item Recommendations".
+    A tower is the embedding of the id plus a linear layer of the side features, if there are any. If
+    `hidden_units` are configured, dense ReLU layers and a linear layer follow. Source: Yi et al. 2019,
+    "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations".
     """
     indices = index_inputs()
     users, items = inputs.features
@@ -32,11 +32,11 @@ def _tower(config: ModelConfig, num_rows: int, features: Features, side: str) ->
     index = keras.Input((), dtype="int32", name=f"{side}_index")
     vector = embedding(config, num_rows, f"{side}_embedding")(index)
     if features.names:
-        found = lookups(features, index, side=side)
-        parts = embedded(features, found, side=side, dim=config.embedding_dim)
-        together = keras.layers.Concatenate(name=f"{side}_features")(parts) if len(parts) > 1 else parts[0]
-        of_features = keras.layers.Dense(config.embedding_dim, name=f"{side}_of_features")(together)
-        vector = keras.layers.Add(name=f"{side}_sum")([vector, of_features])
+        looked_up = look_up_features(features, index, side=side)
+        inputs = embed_features(features, looked_up, side=side, dim=config.embedding_dim)
+        joined = keras.layers.Concatenate(name=f"{side}_features")(inputs) if len(inputs) > 1 else inputs[0]
+        feature_vector = keras.layers.Dense(config.embedding_dim, name=f"{side}_of_features")(joined)
+        vector = keras.layers.Add(name=f"{side}_sum")([vector, feature_vector])
     if config.hidden_units:
         hidden = hidden_layers(
             config,

@@ -1,7 +1,14 @@
-"""What a step minimizes: from a model and a batch to one loss a row.
+"""Objectives: what a step minimizes, one loss per row.
 
-An objective is a choice of every model. A step's loss is the mean over the global batch by weight, so that an
-objective must give each row a loss that does not depend on where the batch is cut between devices.
+objective  the interface, and how to score several items per row
+rating     squared error
+ordinal    ratings as ordered grades
+sampled    binary cross-entropy, BPR and sampled softmax over negatives
+in_batch   in-batch softmax with logQ correction
+negatives  draws negatives inside the compiled step
+
+Any model can be trained with any objective; in-batch softmax needs towers. The loss of a step is the weighted
+mean over the global batch. Therefore a row's loss must not depend on how the batch is split between devices.
 """
 
 from __future__ import annotations
@@ -14,13 +21,20 @@ from data_pipeline.errors import UserError
 from data_pipeline.features.interactions import Interactions
 from trainer.config import ObjectiveConfig
 from trainer.objectives.in_batch import InBatchSoftmax
-from trainer.objectives.negatives import Negatives
-from trainer.objectives.objective import Objective
-from trainer.objectives.ordinal import Ordinal
+from trainer.objectives.negatives import NegativeSampler
+from trainer.objectives.objective import BATCH_BITS, BATCH_ITEMS, Objective
+from trainer.objectives.ordinal import Ordinal, with_ordinal_head
 from trainer.objectives.rating import MeanSquaredError
 from trainer.objectives.sampled import BPR, BinaryCrossEntropy, SampledSoftmax
 
-__all__ = ["MeanSquaredError", "Objective", "make_objective"]
+__all__ = [
+    "BATCH_BITS",
+    "BATCH_ITEMS",
+    "MeanSquaredError",
+    "Objective",
+    "make_objective",
+    "with_ordinal_head",
+]
 
 _SAMPLED = {"bce": BinaryCrossEntropy, "bpr": BPR, "sampled-softmax": SampledSoftmax}
 
@@ -33,30 +47,30 @@ def make_objective(
     num_user_rows: int,
     num_item_rows: int,
 ) -> Objective:
-    """The configured objective; create it inside `strategy.scope()`.
+    """Makes the configured objective; call it inside `strategy.scope()`.
 
     Args:
-        train: the training rows: what users have rated, and how often items are.
+        train: the training rows, for the items that users have rated and the popularity of items.
 
     Raises:
-        UserError: the model or the data does not fit it.
+        UserError: the objective does not fit the model or the data.
     """
     if config.name == "mse":
         return MeanSquaredError()
     if config.name == "ordinal":
         return Ordinal(model)
-    least = config.positive_from
-    if least is not None and not np.any(train.rating >= least):
+    positive_from = config.positive_from
+    if positive_from is not None and not np.any(train.rating >= positive_from):
         raise UserError(
             f"objective.positive_from must be at most the highest training rating, {train.rating.max():g}, "
-            f"got {least:g}"
+            f"got {positive_from:g}"
         )
     seen = Interactions.of(
         [(train.user_index, train.item_index)], num_user_rows=num_user_rows, num_item_rows=num_item_rows
     )
     counts = np.bincount(train.item_index, minlength=num_item_rows)
-    negatives = Negatives(seen, config.sampler, counts)
+    negatives = NegativeSampler(seen, config.sampler, counts)
     if config.name == "in-batch-softmax":
-        return InBatchSoftmax(model, negatives, positive_from=config.positive_from)
+        return InBatchSoftmax(model, negatives, positive_from=positive_from)
     negatives.require_unseen()
-    return _SAMPLED[config.name](negatives, config.negatives, positive_from=config.positive_from)
+    return _SAMPLED[config.name](negatives, config.negatives, positive_from=positive_from)

@@ -1,4 +1,4 @@
-"""Ratings as ordered grades."""
+"""Ordinal regression: ratings as ordered grades."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from trainer.models.inputs import output_dtype
 from trainer.models.layers import random_rows
 from trainer.objectives.objective import Batch, Objective, penalties
 
-HEAD = "ordinal"
+HEAD_NAME = "ordinal"
 
 
 @keras.saving.register_keras_serializable(package="reeltrain")
 class OrdinalHead(keras.layers.Layer):
-    """A score becomes the probabilities of grades: [batch, 1] -> [batch, 1 + grades - 1].
+    """Turns a score into an expected rating and grade logits: [batch, 1] -> [batch, 1 + (grades - 1)].
 
-    P(rating > grade k) = sigmoid(score - t_k), with thresholds t_1 < t_2 < ... trained along (proportional
-    odds, McCullagh 1980). The first column is the expected rating, the others are score - t_k.
+    P(rating > grade k) = sigmoid(score - t_k), with trained thresholds t_1 < t_2 < ... (proportional odds
+    model, McCullagh 1980). The first column is the expected rating, the others are the logits score - t_k.
 
     Args:
-        grades: the different ratings, ascending.
-        shares: how many of the training rows have each, of all; the thresholds begin where a score of 0
-            predicts them.
+        grades: the distinct ratings, ascending.
+        shares: each grade's share of the training rows. With the initial thresholds, a score of 0 predicts
+            these shares.
     """
 
     def __init__(self, grades: Sequence[float], shares: Sequence[float], **kwargs: Any) -> None:
@@ -35,7 +35,7 @@ class OrdinalHead(keras.layers.Layer):
         self.shares = np.asarray(shares, np.float64)
         below = np.cumsum(shares)[:-1]
         thresholds = np.log(below / (1 - below))
-        # softplus of the steps keeps the thresholds in order.
+        # The distances between thresholds are softplus(steps), so the thresholds stay in order.
         steps = np.log(np.expm1(np.diff(thresholds)))
         self.first = self._weight("first_threshold", thresholds[:1])
         self.steps = self._weight("threshold_steps", steps)
@@ -46,8 +46,8 @@ class OrdinalHead(keras.layers.Layer):
         first = tf.cast(self.first.value, score.dtype)
         steps = tf.nn.softplus(tf.cast(self.steps.value, score.dtype))
         logits = score - tf.concat([first, first + tf.cumsum(steps)], axis=0)
-        rises = tf.constant(np.diff(self.grades), score.dtype)
-        expected = float(self.grades[0]) + tf.reduce_sum(tf.sigmoid(logits) * rises, axis=1, keepdims=True)
+        gaps = tf.constant(np.diff(self.grades), score.dtype)
+        expected = float(self.grades[0]) + tf.reduce_sum(tf.sigmoid(logits) * gaps, axis=1, keepdims=True)
         return tf.concat([expected, logits], axis=1)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
@@ -64,28 +64,26 @@ class OrdinalHead(keras.layers.Layer):
 
 
 def with_ordinal_head(model: keras.Model, grades: Sequence[float], shares: Sequence[float]) -> keras.Model:
-    """The model with `OrdinalHead` behind it: column 0 of its output is a rating."""
-    head = OrdinalHead(grades, shares, dtype=output_dtype(), name=HEAD)
+    """The model followed by an `OrdinalHead`: column 0 of the output is the expected rating."""
+    head = OrdinalHead(grades, shares, dtype=output_dtype(), name=HEAD_NAME)
     return keras.Model(model.input, head(model.output), name=model.name)
 
 
 class Ordinal(Objective):
-    """Binary cross-entropy of each "is the rating above grade k?", summed over k; needs `OrdinalHead`.
+    """Sum over k of the binary cross-entropy of "is the rating above grade k?".
 
     Args:
-        model: of `with_ordinal_head`.
+        model: a model made by `with_ordinal_head`.
     """
 
     def __init__(self, model: keras.Model) -> None:
-        self._lower = model.get_layer(HEAD).grades[:-1]
+        self._grades_but_highest = model.get_layer(HEAD_NAME).grades[:-1]
 
     def losses(self, model: keras.Model, batch: Batch, bits: tf.Tensor) -> tf.Tensor:
         columns = {name: batch[name] for name in ("user_index", "item_index")}
         with random_rows(bits):
             logits = model(columns, training=True)[:, 1:]
-        above = tf.cast(
-            tf.cast(batch["rating"], logits.dtype)[:, None] > tf.constant(self._lower, logits.dtype),
-            logits.dtype,
-        )
-        cross_entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=above, logits=logits)
+        rating = tf.cast(batch["rating"], logits.dtype)[:, None]
+        is_above = tf.cast(rating > tf.constant(self._grades_but_highest, logits.dtype), logits.dtype)
+        cross_entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=is_above, logits=logits)
         return tf.reduce_sum(cross_entropy, axis=1) + penalties(model, logits.dtype)

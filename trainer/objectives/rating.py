@@ -1,4 +1,4 @@
-"""Ratings as numbers."""
+"""Squared error of predicted ratings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainer.objectives.objective import Batch, Objective, penalties
 
 
 class MeanSquaredError(Objective):
-    """(score - rating)^2."""
+    """The squared error (score - rating)^2."""
 
     def losses(self, model: keras.Model, batch: Batch, bits: tf.Tensor) -> tf.Tensor:
         dtype = model.trainable_variables[0].value.dtype

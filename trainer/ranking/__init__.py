@@ -1,6 +1,12 @@
-"""From a model to lists of items.
+"""Ranking: from a model to the top items of each user.
 
-scorer        scores of rows
-top_items     the best unseen items of each user, exactly
-model_ranker  a model as a ranker: by pairs, or by its towers
+scorer        scores (user, item) pairs with a model
+model_ranker  scores all items for a user, pair by pair or with the model's towers
+top_items     the exact top unseen items of each user
+
+The names handed on here need NumPy only; `scorer` and `model_ranker` import TensorFlow.
 """
+
+from trainer.ranking.top_items import Ranker, ScoreBlock, best_items, score_blocks, tie_bits
+
+__all__ = ["Ranker", "ScoreBlock", "best_items", "score_blocks", "tie_bits"]

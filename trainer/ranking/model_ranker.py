@@ -1,4 +1,4 @@
-"""A trained model as a ranker of all items."""
+"""A model as a ranker: scores all items for a user, pair by pair or with the model's towers."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from trainer.models.towers import Towers, towers_of
 from trainer.ranking.scorer import Scorer
 from trainer.ranking.top_items import Ranker
 
-# Pairs at a time: what the indices of a whole block of scores would take is 16 bytes a pair.
+# Pairs scored at a time. Bounds the memory of the pairs' indices, 16 bytes per pair.
 CHUNK_PAIRS = 2**20
-# Indices that a tower takes at once: bounds the memory of its layers.
+# Indices passed to a tower at a time. Bounds the memory of its layers' outputs.
 CHUNK_INDICES = 65_536
 
 ScorePairs = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def model_ranker(model: keras.Model, scorer: Scorer) -> Ranker:
-    """The fastest way to a model's scores of all items: those of the weights that it has now.
+    """The fastest ranker for a model: by its towers if it has them, else pair by pair.
+
+    Make a new ranker when the weights have changed: it may keep the item vectors that it has computed.
 
     Args:
-        scorer: of the model.
+        scorer: the scorer of the same model.
     """
     towers = towers_of(model)
     if towers is None:
@@ -34,11 +36,11 @@ def model_ranker(model: keras.Model, scorer: Scorer) -> Ranker:
 
 
 class PairRanker:
-    """Ranks with whatever scores pairs: every user with every item.
+    """A ranker that scores every (user, item) pair.
 
     Args:
         score_pairs: (user_index, item_index), int32 [pairs] each -> scores [pairs].
-        num_item_rows: items and the unknown one.
+        num_item_rows: number of items plus 1 for the unknown item.
     """
 
     def __init__(self, score_pairs: ScorePairs, *, num_item_rows: int) -> None:
@@ -46,7 +48,7 @@ class PairRanker:
         self.num_item_rows = num_item_rows
 
     def scores(self, user_index: np.ndarray) -> np.ndarray:
-        """scores_UI, float32."""
+        """scores_UI, float32 [users, num_item_rows]."""
         scores_UI = np.zeros((len(user_index), self.num_item_rows), np.float32)
         item_index = np.arange(1, self.num_item_rows, dtype=np.int32)
         step = max(1, CHUNK_PAIRS // self.num_item_rows)
@@ -58,10 +60,10 @@ class PairRanker:
 
 
 class TowerRanker:
-    """Scores are inner products of the towers' vectors; the items' are computed once.
+    """A ranker whose scores are inner products of tower vectors; item vectors are computed once.
 
     Args:
-        num_item_rows: items and the unknown one.
+        num_item_rows: number of items plus 1 for the unknown item.
     """
 
     def __init__(self, towers: Towers, *, num_item_rows: int) -> None:
@@ -69,7 +71,7 @@ class TowerRanker:
         self.num_item_rows = num_item_rows
 
     def scores(self, user_index: np.ndarray) -> np.ndarray:
-        """scores_UI: float32 [users, num_item_rows], float64 where the model is."""
+        """scores_UI [users, num_item_rows]: float64 for a float64 model, else float32."""
         return _vectors(self._towers.user, user_index) @ self._items_ID.T
 
     @cached_property
@@ -78,7 +80,7 @@ class TowerRanker:
 
 
 def _vectors(tower: keras.Model, index: np.ndarray) -> np.ndarray:
-    """[rows, dim], computed in the model's precision."""
+    """The tower's vectors [rows, dim], computed in the model's precision."""
     parts = []
     for begin in range(0, len(index), CHUNK_INDICES):
         part = tf.constant(index[begin : begin + CHUNK_INDICES], tf.int32)

@@ -1,4 +1,4 @@
-"""A trained model's ratings for rows of indices."""
+"""Scores (user, item) pairs with a model."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# Rows scored at once: bounds memory, large enough to keep the cores busy.
+# Rows scored at a time. Bounds memory, and is large enough to keep the cores busy.
 CHUNK_ROWS = 65_536
 
 
 class Scorer:
-    """Scores rows with a model, chunk by chunk; unclipped.
+    """Scores rows with a model, in chunks; ratings are not clipped.
 
     Args:
-        num_user_rows, num_item_rows: of the model's tables: indices must be below.
+        num_user_rows, num_item_rows: rows of the model's embedding tables; all indices must be lower.
     """
 
     def __init__(self, model: keras.Model, *, num_user_rows: int, num_item_rows: int) -> None:
         self._model = model
         spec = tf.TensorSpec([None], tf.int32)
-        # The traced function itself: TensorFlow warns of its tracing where a process scores several models.
+        # A concrete function: TensorFlow warns about retracing if a process scores several models.
         self._score = tf.function(
             lambda columns: model(columns, training=False)[:, 0], autograph=False
         ).get_concrete_function({"user_index": spec, "item_index": spec})
@@ -28,14 +28,18 @@ class Scorer:
         self._num_rows = {"user_index": num_user_rows, "item_index": num_item_rows}
 
     def __call__(self, user_index: np.ndarray, item_index: np.ndarray) -> np.ndarray:
-        """Ratings, float64 [rows], of embedding rows `user_index` and `item_index`, int32 [rows]."""
+        """Scores, float64 [rows], of the pairs `user_index` and `item_index`, int32 [rows] each.
+
+        Raises:
+            ValueError: an index is out of range.
+        """
         columns = {"user_index": user_index, "item_index": item_index}
         for name, index in columns.items():
-            # A GPU's gather returns zeros for an index out of range, silently: catch it here.
+            # On a GPU, gather silently returns zeros for an index out of range.
             if len(index) and not 0 <= index.min() <= index.max() < self._num_rows[name]:
                 raise ValueError(f"{name} must be within 0 and {self._num_rows[name] - 1}, got {index.max()}")
         scores = np.empty(len(user_index))
         for begin in range(0, len(scores), CHUNK_ROWS):
-            part = slice(begin, begin + CHUNK_ROWS)
-            scores[part] = self._score({name: tf.constant(c[part]) for name, c in columns.items()}).numpy()
+            chunk = slice(begin, begin + CHUNK_ROWS)
+            scores[chunk] = self._score({name: tf.constant(c[chunk]) for name, c in columns.items()}).numpy()
         return scores

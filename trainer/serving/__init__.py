@@ -1,5 +1,10 @@
-"""From a trained run to answers.
+"""Serving: predictions and recommendations of a trained run.
 
-predict    ratings of pairs of ids
-recommend  the best items a user has not rated
+predict    predicts ratings of (user_id, item_id) pairs
+recommend  recommends the best unseen items to a user
 """
+
+from trainer.serving.predict import predict
+from trainer.serving.recommend import Recommendation, recommend
+
+__all__ = ["Recommendation", "predict", "recommend"]

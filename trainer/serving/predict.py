@@ -1,4 +1,4 @@
-"""Ratings predicted for pairs of raw ids."""
+"""Predicts ratings of (user_id, item_id) pairs."""
 
 from __future__ import annotations
 
@@ -23,19 +23,22 @@ def predict(
     *,
     num_test_rows: int = 10,
 ) -> pd.DataFrame:
-    """Predicts ratings, clipped to the rating scale of the training rows; of what ranks, scores as they are.
+    """Predicts ratings of pairs, clipped to the rating scale of the training rows.
 
-    A run with a ranking objective gives scores instead, which only order a user's items.
+    A run with a ranking objective gives unclipped scores instead, which only order the items of a user.
 
     Args:
         run: a trained run or its workdir.
-        pairs: (user_id, item_id) pairs, or a DataFrame with these columns; ids that training did not have
-            are predicted as an unknown user or item. None: the first test rows, with their actual ratings.
-        num_test_rows: how many of them.
+        pairs: (user_id, item_id) pairs, or a DataFrame with these columns. Ids that are not in the training
+            rows get the prediction of an unknown user or item. None: the first test rows, with their ratings.
+        num_test_rows: number of test rows, if `pairs` is None.
 
     Returns:
-        A DataFrame with columns user_id, item_id, predicted, actual (None where no rating is known),
-        known_user, known_item.
+        A DataFrame with columns user_id, item_id, predicted, actual (None if unknown), known_user,
+        known_item.
+
+    Raises:
+        UserError: `pairs` lacks a column.
     """
     import pandas as pd
 
@@ -51,7 +54,7 @@ def predict(
         missing = [name for name in ("user_id", "item_id") if name not in pairs.columns]
         if missing:
             raise UserError(f"pairs need columns user_id and item_id, got {list(pairs.columns)}")
-        # As text, the way a frame of ratings is read: 5.0 is the 5 of the training data.
+        # As text, like the ids of a DataFrame of ratings: 5.0 means the id 5 of the training data.
         user_id, item_id = ids_as_text(pairs["user_id"]), ids_as_text(pairs["item_id"])
         actual = [None] * len(user_id)
     user_index = dataset.user_vocabulary.index(user_id)

@@ -1,4 +1,4 @@
-"""The best items that a user has not rated yet."""
+"""Recommends the best unseen items to a user."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The items for one user, best first.
+    """The items recommended to one user, best first.
 
     Attributes:
-        known_user: whether training had the user. If not, the items are those best liked by everybody:
-            highest mean + item bias, shrunk so that a few high ratings do not suffice.
-        items: columns item_id, title (None where unknown), score; at most k rows: fewer, or none, if the user
-            has rated all other items. Scores only order, they are not clipped to the rating scale.
+        known_user: whether the user is in the training rows. If not (cold start), the items are those with
+            the highest item bias, shrunk so that a few high ratings do not suffice.
+        items: columns item_id, title (None if unknown), score. At most k rows; fewer, or none, if the user
+            has rated all other items. Scores are not clipped to the rating scale.
     """
 
     user_id: object
@@ -40,14 +40,14 @@ class Recommendation:
 
 
 def recommend(run: Run | str | Path, user_id: object = None, *, k: int = 10) -> Recommendation:
-    """Recommends the k items with the highest predicted rating among those the user has not rated.
+    """Recommends the k items with the highest scores that the user has not rated in any split.
 
     Args:
         run: a trained run or its workdir.
-        user_id: raw id; None for the user of the first test row.
+        user_id: raw id; None: the user of the first test row.
 
     Raises:
-        UserError: k below 1, or no user named and no test row.
+        UserError: k is below 1, or `user_id` is None and there is no test row.
     """
     import pandas as pd
 
@@ -56,7 +56,7 @@ def recommend(run: Run | str | Path, user_id: object = None, *, k: int = 10) -> 
     run = load_run(run)
     dataset = run.dataset
     if user_id is None and not dataset.num_rows("test"):
-        raise UserError(f"recommend takes the user of the first test row, {dataset.name} has none: name one")
+        raise UserError(f"recommend needs a user id if there are no test rows, got neither in {dataset.name}")
     if user_id is None:
         user_id = dataset.table("test")["user_id"][0].as_py()
     user_index = int(dataset.user_vocabulary.index(pa.array([user_id]))[0])
@@ -70,7 +70,7 @@ def recommend(run: Run | str | Path, user_id: object = None, *, k: int = 10) -> 
         k=min(k, len(dataset.items)),
     )[0]
     item_index = best[best > 0]
-    # Ratings where the model gives ratings, as `predict`: a ranker's scores may be another function of them.
+    # The same values as `predict` gives: the ranker's have the same order, but may be shifted.
     scores = (bias.predict if bias else run.scorer)(np.repeat(user, len(item_index)), item_index)
     items = pd.DataFrame(
         {
@@ -84,13 +84,13 @@ def recommend(run: Run | str | Path, user_id: object = None, *, k: int = 10) -> 
 
 
 def _seen_items(dataset: PreparedDataset, user_id: object, user_index: int) -> Interactions:
-    """The items that the user rated in any split, as those of row 0."""
+    """The items that the user rated in any split, as the only row."""
     seen = []
     for split in SPLITS:
         table = dataset.table(split)
         if user_index != UNKNOWN_INDEX:
             rows = pc.equal(table["user_index"], user_index)
-        elif "user_id" in table.column_names:  # not in train, which has no unknown users
+        elif "user_id" in table.column_names:  # train has no unknown users, and no such column
             rows = pc.equal(pc.cast(table["user_id"], pa.string()), pa.scalar(str(user_id)))
         else:
             continue

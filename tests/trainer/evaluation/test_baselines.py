@@ -1,4 +1,4 @@
-"""Baselines against planted biases, a five-line reference and scikit-learn's ridge regression."""
+"""Baselines against planted biases, the formula by hand and scikit-learn's ridge regression."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from trainer.evaluation.baselines.ease import EaseRanker, why_too_large
 from trainer.evaluation.baselines.popularity import PopularityRanker
 
 
-def test_planted_biases_are_found():
+def test_the_bias_model_recovers_planted_biases():
     rng = np.random.default_rng(0)
     user = rng.integers(1, 21, 40_000).astype(np.int32)
     item = rng.integers(1, 31, 40_000).astype(np.int32)
@@ -28,7 +28,7 @@ def test_planted_biases_are_found():
     assert np.abs(model.predict(user, item) - (3 + planted_user[user] + planted_item[item])).max() < 0.05
 
 
-def test_one_sweep_equals_the_formula(monkeypatch):
+def test_one_sweep_of_the_bias_model_equals_the_formula(monkeypatch):
     monkeypatch.setattr(bias, "SWEEPS", 1)
     columns = Columns.from_arrays(
         user_index=np.array([1, 1, 2], np.int32),
@@ -59,7 +59,7 @@ def dense(train):
 
 
 @pytest.mark.parametrize("block_cells", [1, 100, 2**24])
-def test_ease_is_a_ridge_regression_of_each_item_on_all_others(block_cells, monkeypatch):
+def test_ease_equals_ridge_regressions_of_each_item_on_all_others(block_cells, monkeypatch):
     monkeypatch.setattr(ease, "BLOCK_CELLS", block_cells)
     train = interactions()
     ranker = EaseRanker.fit(train, l2=7.0)
@@ -74,24 +74,24 @@ def test_ease_is_a_ridge_regression_of_each_item_on_all_others(block_cells, monk
     assert not ranker.scores(users)[1].any()
 
 
-def test_ease_says_why_it_is_left_out():
+def test_ease_gives_the_reason_why_data_is_too_large():
     def of(num_users, num_items):
         return Interactions(np.zeros(num_users + 2, np.int64), np.empty(0, np.int32), num_items + 1)
 
     assert why_too_large(of(6_040, 3_706)) is None
     assert why_too_large(of(10, 20_001)) == (
-        "it inverts a matrix of items by items, 20,001 items (at most 20,000)"
+        "it inverts an items x items matrix, got 20,001 items (at most 20,000)"
     )
-    assert "138,000 users x 19,000^2 items are 1e+14 products" in why_too_large(of(138_000, 19_000))
+    assert "138,000 users x 19,000^2 items take 1e+14 multiplications" in why_too_large(of(138_000, 19_000))
 
 
-def test_popularity_counts_users():
+def test_popularity_is_the_number_of_users_of_an_item():
     train = interactions()
     ranker = PopularityRanker.fit(train)
     np.testing.assert_array_equal(ranker.scores(np.array([0, 3])), [dense(train).sum(axis=0)] * 2)
 
 
-def test_the_bias_model_ranks_as_it_predicts():
+def test_the_bias_model_ranks_by_its_predictions():
     model = BiasModel(mean=3.0, user_bias=np.array([0, 1.0, -1]), item_bias=np.array([0, 0.5, -0.5, 2]))
     users, items = np.array([2, 0]), np.arange(4)
     expected = [model.predict(np.full(4, user), items) for user in users]

@@ -1,4 +1,4 @@
-"""Metrics of the catalogue against loops over users, pairs and items."""
+"""Catalog metrics against loops over users, pairs and items."""
 
 from collections import Counter
 from itertools import combinations
@@ -27,7 +27,7 @@ def train():
 
 @pytest.fixture(scope="module")
 def items():
-    """Genres and tags; the items 1 to 3 have neither."""
+    """Items with genres and tags; items 1 to 3 have neither."""
     rng = np.random.default_rng(1)
 
     def lists(names, low, high):
@@ -44,7 +44,7 @@ def items():
 
 @pytest.fixture(scope="module")
 def recommended():
-    """Some users get fewer than K; the first gets items without features alone, the second nothing."""
+    """Some users get fewer than K items; the first gets one item with features, the second no items."""
     rng = np.random.default_rng(2)
     rows = np.array([rng.permutation(NUM_ITEMS)[:K] + 1 for _ in range(NUM_USERS)])
     rows[::7, 5:] = 0
@@ -53,7 +53,7 @@ def recommended():
     return rows.astype(np.int32)
 
 
-def test_coverage_gini_and_novelty_are_those_of_loops(recommended, train):
+def test_coverage_gini_and_novelty_equal_slow_loops(recommended, train):
     metrics = catalog_metrics(recommended, ks=[3, K], train=train, features=None)
     raters = Counter(train.items.tolist())
     for k in (3, K):
@@ -70,7 +70,7 @@ def test_coverage_gini_and_novelty_are_those_of_loops(recommended, train):
 
 
 @pytest.mark.parametrize("block_cells", [1, 50, 2**22])
-def test_diversity_is_that_of_all_pairs(recommended, items, block_cells, monkeypatch):
+def test_diversity_equals_a_loop_over_all_pairs(recommended, items, block_cells, monkeypatch):
     monkeypatch.setattr(module, "BLOCK_CELLS", block_cells)
     names = sorted(
         {name for column in ("genres", "tags") for row in items[column].to_pylist() for name in row or []}
@@ -89,13 +89,13 @@ def test_diversity_is_that_of_all_pairs(recommended, items, block_cells, monkeyp
     assert intra_list_diversity(recommended, item_features(items)) == pytest.approx(np.mean(by_user))
 
 
-def test_without_lists_or_pairs_there_is_no_diversity(items):
+def test_diversity_is_none_without_list_columns_or_pairs(items):
     assert item_features(items.select(["item_id", "year"])) is None
     assert item_features(pa.table({"item_id": [1], "genres": pa.array([[]], pa.list_(pa.string()))})) is None
     assert intra_list_diversity(np.array([[1, 2, 5]]), item_features(items)) is None
 
 
-def test_the_features_of_sliced_tables_are_the_items_own(items):
+def test_features_of_a_chunked_table_belong_to_the_right_items(items):
     whole, part = item_features(items), item_features(pa.concat_tables([items.slice(0, 11), items.slice(11)]))
     assert (whole.offsets == part.offsets).all()
     assert whole.num_features == part.num_features
@@ -104,6 +104,6 @@ def test_the_features_of_sliced_tables_are_the_items_own(items):
     )
 
 
-def test_gini_of_one_item_alone_nears_one():
+def test_gini_is_near_1_if_one_item_takes_everything_and_0_if_counts_are_equal():
     assert gini(np.array([0] * 99 + [7])) == pytest.approx(0.99)
     assert gini(np.full(10, 3)) == 0

@@ -1,4 +1,4 @@
-"""Evaluation as a whole: against users ranked one by one, an oracle, chance, and published figures."""
+"""`evaluate` against a slow reference user by user, an oracle, chance level and published figures."""
 
 import dataclasses
 import math
@@ -27,7 +27,7 @@ CATALOG = ("coverage", "gini", "novelty", "diversity")
 
 
 def run_of(dataset, scorer):
-    """A run whose model is a function of (user_index, item_index)."""
+    """A run whose scores are a function of (user_index, item_index)."""
     run = Run(workdir=dataset.path, config=Config(), dataset=dataset, model=None, step=0)
     run.__dict__["scorer"] = scorer
     run.__dict__["ranker"] = PairRanker(scorer, num_item_rows=len(dataset.item_vocabulary))
@@ -36,14 +36,14 @@ def run_of(dataset, scorer):
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """Generated ratings split by time, so that users and items are cold; with genres."""
+    """Generated ratings with genres, split by time; some test users and items are cold."""
     ratings = generate_ratings(num_users=80, num_items=120, num_ratings=2500, seed=2)
     rng = np.random.default_rng(0)
     genres = [rng.choice(["Drama", "War", "Crime"], rng.integers(0, 3), replace=False) for _ in range(120)]
     ratings = dataclasses.replace(
         ratings, items=ratings.items.append_column("genres", [[list(each) for each in genres]])
     )
-    # Late users and items: the last tenth of the time is theirs.
+    # These users and items have ratings only in the last tenth of the time.
     table = ratings.table.to_pandas()
     late = table["timestamp"] > table["timestamp"].quantile(0.9)
     keep = late | ((table["user_id"] > 5) & (table["item_id"] > 10))
@@ -68,7 +68,7 @@ def result(run):
     return evaluate(run, ks=(10, 3), num_negatives=20)
 
 
-def test_all_promised_keys_are_there(result):
+def test_the_result_has_all_documented_keys(result):
     ranking = {f"{name}@{k}" for k in (3, 10) for name in (*RANKING, *CATALOG)}
     sampled = {f"sampled/{name}@{k}" for k in (3, 10) for name in RANKING}
     assert set(result.test) == {"rmse", "mae"} | ranking | sampled
@@ -83,8 +83,8 @@ def test_all_promised_keys_are_there(result):
     assert all(math.isfinite(value) for value in result.test.values())
 
 
-def test_ratings_and_rankings_are_those_of_users_taken_one_by_one(dataset, scores_UI, result):
-    """A second implementation on raw ids, with sets and a sort a user."""
+def test_ratings_and_rankings_equal_a_slow_reference_user_by_user(dataset, scores_UI, result):
+    """A second implementation on raw ids, with sets and one sort per user."""
     frames = {split: dataset.table(split).to_pandas() for split in ("train", "validation", "test")}
     frames["train"]["user_id"] = dataset.user_vocabulary.ids_of(
         frames["train"]["user_index"].to_numpy()
@@ -101,9 +101,9 @@ def test_ratings_and_rankings_are_those_of_users_taken_one_by_one(dataset, score
         pairs = set(zip(rows["item_index"], rows["item_id"], strict=True))
         known = {(number, raw) for number, raw in pairs if number}
         assert not {number for number, _ in known} & seen.get(user, set())
-        wanted = {"all": pairs, "cold_items": pairs - known}
-        wanted["cold_users" if index == 0 else "warm"] = pairs if index == 0 else known
-        for name, relevant in wanted.items():
+        relevant_by_slice = {"all": pairs, "cold_items": pairs - known}
+        relevant_by_slice["cold_users" if index == 0 else "warm"] = pairs if index == 0 else known
+        for name, relevant in relevant_by_slice.items():
             if relevant:
                 numbers = {number for number, _ in relevant if number}
                 found = [rank for rank, item in enumerate(top, start=1) if item in numbers]
@@ -135,7 +135,7 @@ def test_cold_items_are_missed_in_every_protocol(result):
     assert not [key for key in cold if key.startswith(CATALOG)]
 
 
-def test_who_knows_the_test_rows_is_perfect_on_the_warm_slice(dataset):
+def test_an_oracle_is_perfect_on_the_warm_slice(dataset):
     test = dataset.table("test").to_pandas()
     truth_UI = np.zeros((len(dataset.user_vocabulary), len(dataset.item_vocabulary)))
     truth_UI[test["user_index"], test["item_index"]] = 1
@@ -143,12 +143,12 @@ def test_who_knows_the_test_rows_is_perfect_on_the_warm_slice(dataset):
         "model"
     ]
     assert warm["ndcg@10"] == warm["map@10"] == warm["mrr@10"] == warm["hr@10"] == 1
-    # Among 100 others or fewer all of a user's relevant items come first, or right after one another.
+    # Relevant items of a user are never negatives of each other, so each of them comes first.
     assert warm["sampled/hr@10"] == 1
     assert warm["recall@10"] > 0.9
 
 
-def test_a_constant_model_is_as_good_as_chance(dataset):
+def test_a_constant_model_performs_at_chance_level(dataset):
     result = evaluate(run_of(dataset, lambda user, _: np.ones(len(user))), ks=(10,), num_negatives=30)
     warm = result.slices["warm"]["model"]
     unseen = len(dataset.items) - np.mean(train_interactions(dataset).counts[1:])
@@ -156,14 +156,14 @@ def test_a_constant_model_is_as_good_as_chance(dataset):
     assert warm["sampled/hr@10"] == pytest.approx(10 / 31, abs=0.1)
 
 
-def test_the_protocol_says_what_figures_depend_on(result, run):
+def test_the_protocol_states_what_the_metrics_depend_on(result, run):
     for words in (
         "latest 0.2 as test split",
-        "users, all ",
+        "users; candidates are all ",
         "count as missed",
-        "ties: items of equal score in a random order, one for each user and one for all unknown users",
-        "duplicates: keep-last when the data was prepared",
-        "sampled: each relevant item among 20 items that its user rated in no split",
+        "ties: broken at random with a fixed seed, in one order per user and one for all unknown users",
+        "duplicates: keep-last in preparation",
+        "sampled: each relevant item ranked among 20 items that the user has not rated in any split",
     ):
         assert words in result.protocol
     liked = evaluate(run, ks=(3,), num_negatives=0, positive_from=4).protocol
@@ -181,12 +181,12 @@ def test_ranking_negatives_ratings_and_users_can_be_left_out(run, result):
     assert some.counts["all"]["users"] == 7
 
 
-def test_more_negatives_than_items_are_all_of_them(run, dataset):
+def test_more_negatives_than_items_mean_all_items(run, dataset):
     all_items = evaluate(run, ks=(10,), num_negatives=len(dataset.items)).test
     assert evaluate(run, ks=(10,), num_negatives=10**12).test == all_items
 
 
-def test_the_runs_objective_says_what_is_relevant(run):
+def test_positive_from_of_the_objective_decides_what_is_relevant(run):
     config = dataclasses.replace(run.config, objective=ObjectiveConfig(name="bpr", positive_from=4.0))
     liked = run_of(run.dataset, run.scorer)
     liked = dataclasses.replace(liked, config=config)
@@ -195,25 +195,25 @@ def test_the_runs_objective_says_what_is_relevant(run):
     assert evaluate(liked, ks=(3,), num_negatives=0).protocol == asked.protocol
 
 
-def test_other_baselines_stand_beside(run, dataset):
-    told = []
+def test_other_baselines_are_evaluated_alongside(run, dataset):
+    reports = []
     ranker = PopularityRanker.fit(train_interactions(dataset))
     result = evaluate(
-        run, ks=(5,), others={"mine": Recommender(ranker=ranker)}, progress=lambda *each: told.append(each)
+        run, ks=(5,), others={"mine": Recommender(ranker=ranker)}, progress=lambda *each: reports.append(each)
     )
     assert result.baselines["mine"] == result.baselines["popularity"]
     assert result.slices["cold_users"]["mine"] == result.slices["cold_users"]["popularity"]
     users = result.counts["all"]["users"]
-    assert told == [
+    assert reports == [
         (name, users, users) for name in ("model", "user_item_bias", "popularity", "ease", "mine")
     ]
 
 
-def test_ease_is_left_out_with_its_reason_where_it_is_too_large(run, monkeypatch):
+def test_ease_is_skipped_with_a_reason_if_the_data_is_too_large(run, monkeypatch):
     monkeypatch.setattr("trainer.evaluation.baselines.ease.MAX_ITEMS", 50)
     result = evaluate(run, ks=(5,))
     assert "ease" not in result.baselines
-    assert "ease: left out, it inverts a matrix of items by items, 1" in result.protocol
+    assert "ease: left out, it inverts an items x items matrix, got 1" in result.protocol
     assert "(at most 50)" in result.protocol
 
 
@@ -233,16 +233,18 @@ def test_values_out_of_range_are_one_line_errors(run, arguments, message):
         evaluate(run, **arguments)
 
 
-def test_without_test_rows_there_is_nothing_to_evaluate(dataset):
+def test_evaluate_and_recommend_refuse_a_dataset_without_test_rows(dataset):
     manifest = {**dataset.manifest, "splits": {**dataset.manifest["splits"], "test": 0}}
     empty = run_of(dataclasses.replace(dataset, manifest=manifest), None)
     with pytest.raises(UserError, match="evaluate needs test rows, got none in generated"):
         evaluate(empty)
-    with pytest.raises(UserError, match="generated has none: name one"):
+    with pytest.raises(
+        UserError, match="needs a user id if there are no test rows, got neither in generated"
+    ):
         recommend(empty)
 
 
-def test_logs_for_every_epoch_are_the_evaluations_figures(dataset, run, scores_UI):
+def test_epoch_logs_equal_the_metrics_of_evaluate(dataset, run, scores_UI):
     ranker = PairRanker(run.scorer, num_item_rows=scores_UI.shape[1])
     logs = ranking_logs(dataset, ranker, "test")
     test = evaluate(run, ks=(10,), num_negatives=0).test
@@ -252,7 +254,7 @@ def test_logs_for_every_epoch_are_the_evaluations_figures(dataset, run, scores_U
     assert ranking_logs(dataclasses.replace(dataset, manifest=manifest), ranker) == {}
 
 
-def test_recommend_gives_what_evaluation_ranks(dataset, run, scores_UI):
+def test_recommend_gives_the_unrated_items_by_score(dataset, run, scores_UI):
     user_index = 3
     user_id = dataset.user_vocabulary.ids_of(np.array([user_index])).to_pylist()[0]
     tables = [dataset.table(split).to_pandas() for split in ("train", "validation", "test")]
@@ -264,7 +266,7 @@ def test_recommend_gives_what_evaluation_ranks(dataset, run, scores_UI):
     assert recommend(run, user_id, k=4).items.equals(everything.head(4))
 
 
-def test_who_has_rated_everything_gets_nothing(tmp_path):
+def test_a_user_who_has_rated_every_item_gets_no_recommendations(tmp_path):
     table = generate_ratings(num_users=4, num_items=6, num_ratings=24, seed=0)
     config = DataConfig(split="per-user", test_fraction=0.3, validation_fraction=0)
     dataset = prepare_dataset(source_of(table), config, tmp_path / "dataset")
@@ -275,9 +277,11 @@ def test_who_has_rated_everything_gets_nothing(tmp_path):
 
 
 @pytest.mark.slow
-def test_movielens_gives_the_published_order(ml_100k, tmp_path):
-    """NDCG@10 over all unseen items, 75/25 by user: above 0.44 of BPR and 0.42 of LightGCN in Microsoft
-    Recommenders' table is what EASE must reach on data this dense."""
+def test_movielens_baselines_have_plausible_published_figures(ml_100k, tmp_path):
+    """NDCG@10 over all unseen items, 75/25 per user.
+
+    Microsoft Recommenders' table has 0.44 for BPR and 0.42 for LightGCN; EASE must be above on dense data.
+    """
     config = DataConfig(split="per-user", test_fraction=0.25, validation_fraction=0)
     dataset = prepare_dataset(open_source(ml_100k, config), config, tmp_path / "dataset")
     result = evaluate(run_of(dataset, lambda user, _: np.ones(len(user))), ks=(10,))
@@ -287,7 +291,7 @@ def test_movielens_gives_the_published_order(ml_100k, tmp_path):
     assert result.test["sampled/hr@10"] == pytest.approx(10 / 101, abs=0.01)
 
 
-def test_the_usual_lists_are_those_for_which_there_are_items(tmp_path):
+def test_default_ks_do_not_exceed_the_number_of_items(tmp_path):
     few = prepare_dataset(
         source_of(generate_ratings(num_users=30, num_items=12, num_ratings=200, seed=1)),
         DataConfig(),

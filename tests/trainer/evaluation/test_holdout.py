@@ -1,4 +1,4 @@
-"""Who is judged by which items: known and unknown users and items told apart by their ids."""
+"""The holdout: users, relevant and seen items, with known and cold users and items distinguished by id."""
 
 from types import SimpleNamespace
 
@@ -13,7 +13,7 @@ from trainer.evaluation.slices import ranking_slices
 
 
 def dataset_of(train, validation, test):
-    """What a prepared dataset tells, of rows (user, item, rating)."""
+    """A stand-in for a prepared dataset, made of rows (user, item, rating)."""
     vocabularies = [Vocabulary(pa.array(sorted({row[column] for row in train}))) for column in (0, 1)]
 
     def table(rows, *, with_ids):
@@ -46,7 +46,7 @@ TEST = [
     ("a", "new", 1.0),
     ("a", "newer", 2.0),
     ("b", "p", 5.0),  # in train, too
-    ("x", "p", 4.0),  # x and y are not known
+    ("x", "p", 4.0),  # x and y are cold
     ("x", "q", 5.0),  # in validation, too
     ("y", "new", 1.0),
 ]
@@ -63,7 +63,7 @@ def dataset():
 
 def test_relevant_seen_and_rated_items_of_test_users(dataset):
     holdout = holdout_of(dataset)
-    # b has nothing but an item of train; x and y have one row each, both of embedding row 0.
+    # b's only test item is in train; x and y have one row each, both with index 0.
     assert holdout.user_index.tolist() == [1, 0, 0]
     assert [items_of(holdout.relevant, row) for row in range(3)] == [[4], [1], []]
     assert holdout.num_cold_relevant.tolist() == [2, 0, 1]
@@ -73,7 +73,7 @@ def test_relevant_seen_and_rated_items_of_test_users(dataset):
     assert holdout.num_seen_again == 2
 
 
-def test_validation_is_judged_without_knowing_test(dataset):
+def test_the_validation_holdout_does_not_use_test_rows_as_seen(dataset):
     holdout = holdout_of(dataset, "validation")
     assert holdout.user_index.tolist() == [1, 0, 0]
     assert [items_of(holdout.relevant, row) for row in range(3)] == [[3], [2], []]
@@ -81,17 +81,17 @@ def test_validation_is_judged_without_knowing_test(dataset):
     assert [items_of(holdout.rated, row) for row in range(3)] == [[1, 2, 3, 4], [1, 2], []]
 
 
-def test_only_high_ratings_are_relevant_where_that_is_asked_for(dataset):
+def test_with_positive_from_only_high_ratings_are_relevant(dataset):
     holdout = holdout_of(dataset, positive_from=4.5)
     assert holdout.user_index.tolist() == [1]
     assert (holdout.num_relevant.tolist(), holdout.num_cold_relevant.tolist()) == ([1], [1])
-    # What was not liked is no negative, either.
+    # Items rated lower are not negatives, either.
     assert items_of(holdout.rated, 0) == [1, 2, 3, 4]
     with pytest.raises(UserError, match="a test row rated 6 or higher, got none among 8 of small"):
         holdout_of(dataset, positive_from=6)
 
 
-def test_slices_count_warm_and_cold_apart(dataset):
+def test_slices_separate_warm_and_cold(dataset):
     slices = ranking_slices(holdout_of(dataset))
     found = {name: (part.users.tolist(), part.num_relevant.tolist()) for name, part in slices.items()}
     assert found == {
@@ -103,14 +103,14 @@ def test_slices_count_warm_and_cold_apart(dataset):
     assert [part.by_known_items for part in slices.values()] == [True, True, True, False]
 
 
-def test_without_validation_only_training_is_seen():
+def test_without_validation_rows_only_training_items_are_seen():
     holdout = holdout_of(dataset_of(TRAIN, [], TEST))
     assert holdout.user_index.tolist() == [1, 0, 0]
     assert [items_of(holdout.seen, row) for row in range(3)] == [[1, 2], [], []]
     assert items_of(holdout.relevant, 1) == [1, 2]
 
 
-def test_a_sample_is_of_the_same_users_in_their_order(dataset):
+def test_a_sample_is_reproducible_and_a_selection_keeps_its_order(dataset):
     holdout = holdout_of(dataset)
     assert holdout.sample(3) is holdout
     one = holdout.sample(1, seed=4)

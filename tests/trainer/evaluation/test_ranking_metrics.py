@@ -1,4 +1,4 @@
-"""Ranking metrics against scikit-learn, trec_eval, and five lines of Python."""
+"""Ranking metrics against scikit-learn, trec_eval and their definitions in Python."""
 
 import math
 
@@ -16,7 +16,7 @@ KS = (1, 3, 10, 40)
 
 
 def rankings(seed, *, num_users=60, num_items=40):
-    """Random rankings of all items, [users, items], and relevant items: from one to all of them."""
+    """Random rankings of all items, [users, items], and from one to all items relevant to a user."""
     rng = np.random.default_rng(seed)
     recommended_UK = np.array([rng.permutation(num_items) + 1 for _ in range(num_users)], np.int32)
     is_relevant_UI = rng.random((num_users, num_items + 1)) < rng.random((num_users, 1)) ** 2
@@ -35,26 +35,26 @@ def case():
 
 
 def scores_of(recommended_UK):
-    """Scores that give the rankings, [users, items]."""
+    """Scores that lead to these rankings, [users, items]."""
     return -np.argsort(recommended_UK, axis=1).astype(float)
 
 
 @pytest.mark.parametrize("k", KS)
-def test_ndcg_is_scikit_learns(case, k):
+def test_ndcg_equals_scikit_learn(case, k):
     recommended_UK, is_relevant_UI, metrics = case
     for user, scores in enumerate(scores_of(recommended_UK)):
         expected = ndcg_score([is_relevant_UI[user]], [scores], k=k)
         assert metrics[f"ndcg@{k}"][user] == pytest.approx(expected, abs=1e-12)
 
 
-def test_map_of_whole_rankings_is_scikit_learns_average_precision(case):
+def test_map_of_full_rankings_equals_scikit_learns_average_precision(case):
     recommended_UK, is_relevant_UI, metrics = case
     for user, scores in enumerate(scores_of(recommended_UK)):
         expected = average_precision_score(is_relevant_UI[user], scores)
         assert metrics["map@40"][user] == pytest.approx(expected, abs=1e-12)
 
 
-def test_all_are_trec_evals(case):
+def test_all_metrics_equal_trec_eval(case):
     recommended_UK, is_relevant_UI, metrics = case
     cuts = ",".join(map(str, KS))
     judge = pytrec_eval.RelevanceEvaluator(
@@ -90,7 +90,7 @@ def test_all_are_trec_evals(case):
     num_missed=st.integers(0, 40),
     k=st.integers(1, 30),
 )
-def test_metrics_are_their_definitions(is_hit, num_missed, k):
+def test_metrics_equal_their_definitions(is_hit, num_missed, k):
     k = min(k, len(is_hit))
     num_relevant = max(1, sum(is_hit) + num_missed)
     metrics = ranking_metrics(np.array([is_hit]), np.array([num_relevant]), ks=[k])
@@ -108,7 +108,7 @@ def test_metrics_are_their_definitions(is_hit, num_missed, k):
     assert all(0 <= values[0] <= 1 + 1e-12 for values in metrics.values())
 
 
-def test_padding_is_no_hit_and_a_perfect_ranking_is_one():
+def test_padding_is_never_a_hit_and_a_perfect_ranking_scores_1():
     relevant = Interactions(np.array([0, 2, 3]), np.array([1, 2, 4], np.int32), num_item_rows=5)
     recommended_UK = np.array([[2, 1, 0, 0], [4, 0, 0, 0]])
     hits_UK = hits(recommended_UK, relevant)

@@ -1,10 +1,10 @@
-"""The sampled protocol: which negatives are drawn, and ranks against a sort."""
+"""The sampled protocol: the drawn negatives, and ranks against a sort."""
 
 import numpy as np
 import pytest
 
 from data_pipeline.features.interactions import Interactions
-from trainer.evaluation import sampled_metrics as sampled_ranking
+from trainer.evaluation import sampled_metrics
 from trainer.evaluation.holdout import Holdout
 from trainer.evaluation.sampled_metrics import draw_negatives, sampled_ranks
 from trainer.ranking.top_items import tie_bits
@@ -19,7 +19,7 @@ def interactions(is_rated_UI):
 
 @pytest.fixture(scope="module")
 def holdout():
-    """Users with one to eight relevant items; the first has rated all but five, the second all."""
+    """Users with one to eight relevant items; the first has rated all items but five, the second all."""
     rng = np.random.default_rng(0)
     is_rated_UI = rng.random((NUM_USERS, NUM_ITEMS + 1)) < 0.4
     is_rated_UI[0, 6:] = True
@@ -49,7 +49,7 @@ def negatives_of(holdout, rows, count, seed=0):
     )
 
 
-def test_negatives_are_distinct_and_rated_in_no_split(holdout):
+def test_negatives_are_distinct_and_unrated_in_every_split(holdout):
     row, _, negative_PN = negatives_of(holdout, np.arange(NUM_USERS), 10)
     for user, negatives in zip(row, negative_PN, strict=True):
         rated = set(holdout.rated.items[slice(*holdout.rated.offsets[user : user + 2])].tolist())
@@ -74,18 +74,18 @@ def test_negatives_are_a_function_of_seed_user_and_item(holdout):
 
 
 def test_all_sets_of_negatives_are_equally_likely():
-    """Two of five free items, for 20,000 pairs of user and item: each of ten sets about 2,000 times."""
-    bits = sampled_ranking.mix(np.arange(20_000, dtype=np.uint32))
-    first, second = np.sort(sampled_ranking._distinct_numbers(bits, np.full(20_000, 5), 2), axis=0)
+    """Two of five unrated items for 20,000 positives: each of the ten sets is drawn about 2,000 times."""
+    bits = sampled_metrics.mix(np.arange(20_000, dtype=np.uint32))
+    first, second = np.sort(sampled_metrics._sample_without_replacement(bits, np.full(20_000, 5), 2), axis=0)
     times = np.bincount(first * 5 + second)
     assert len(times[times > 0]) == 10
     assert np.abs(times[times > 0] - 2000).max() < 5 * 2000**0.5
 
 
 @pytest.mark.parametrize(("chunk_cells", "chunk_positives"), [(1, 1), (200, 3), (2**22, 2**14)])
-def test_ranks_are_those_of_a_sort_in_chunks_of_any_size(holdout, chunk_cells, chunk_positives, monkeypatch):
-    monkeypatch.setattr(sampled_ranking, "CHUNK_CELLS", chunk_cells)
-    monkeypatch.setattr(sampled_ranking, "CHUNK_POSITIVES", chunk_positives)
+def test_ranks_equal_a_sort_for_any_chunk_size(holdout, chunk_cells, chunk_positives, monkeypatch):
+    monkeypatch.setattr(sampled_metrics, "CHUNK_CELLS", chunk_cells)
+    monkeypatch.setattr(sampled_metrics, "CHUNK_POSITIVES", chunk_positives)
     scores_UI = np.random.default_rng(3).integers(0, 4, (NUM_USERS, NUM_ITEMS + 1)).astype(np.float32)
     scores_UI[:, 0] = 9
     rows = np.arange(NUM_USERS)
@@ -101,8 +101,8 @@ def test_ranks_are_those_of_a_sort_in_chunks_of_any_size(holdout, chunk_cells, c
     assert ranks.hits(3).tolist() == [[rank == 1, rank == 2, rank == 3] for rank in ranks.rank.tolist()]
 
 
-def test_a_constant_scorer_gets_what_chance_gives():
-    """3,000 users with one relevant item, ten negatives: in the first three places 3 times of 11."""
+def test_a_constant_scorer_performs_at_chance_level():
+    """3,000 users with one relevant item and ten negatives: in the top three with probability 3/11."""
     is_relevant_UI = np.zeros((3000, 51), bool)
     is_relevant_UI[np.arange(3000), np.random.default_rng(0).integers(1, 51, 3000)] = True
     relevant = interactions(is_relevant_UI)
@@ -112,6 +112,6 @@ def test_a_constant_scorer_gets_what_chance_gives():
     assert ranks.rank.mean() == pytest.approx(6, abs=0.25)
 
 
-def test_a_score_that_is_no_number_is_an_error(holdout):
+def test_a_nan_score_is_an_error(holdout):
     with pytest.raises(ValueError, match="scores must be numbers, got nan"):
         sampled_ranks(lambda row, _: np.full(len(row), np.nan), holdout, np.arange(3), num_negatives=2)

@@ -1,4 +1,4 @@
-"""Embedding against Keras's, dropout against its definition, random bits against Python's integers."""
+"""Embedding against Keras's, dropout against its definition, random bits against Python integers."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from trainer.stateless_random import mix, row_bits, unit_bits
 LIMIT = 2**32
 
 
-def mixed_by_hand(x):
+def mix_in_python(x):
     x ^= x >> 16
     x = x * 0x7FEB352D % LIMIT
     x ^= x >> 15
@@ -25,18 +25,18 @@ def bits_of(rows, *, seed=3, step=7):
 
 def test_random_bits_are_the_same_in_python_numpy_and_tensorflow():
     numbers = [0, 1, 2, 12345, 2**31, 2**32 - 1]
-    expected = [mixed_by_hand(n) for n in numbers]
+    expected = [mix_in_python(n) for n in numbers]
     array = np.array(numbers, np.uint32)
     assert mix(array).tolist() == expected
     assert mix(tf.constant(array)).numpy().tolist() == expected
     rows = [5, 2**20]
-    expected_rows = [mixed_by_hand((mixed_by_hand((mixed_by_hand(3) + 7) % LIMIT) + r) % LIMIT) for r in rows]
+    expected_rows = [mix_in_python((mix_in_python((mix_in_python(3) + 7) % LIMIT) + r) % LIMIT) for r in rows]
     assert bits_of(rows).tolist() == expected_rows
-    unit = mixed_by_hand(expected_rows[1] ^ 4 * 0x9E3779B9 % LIMIT)
+    unit = mix_in_python(expected_rows[1] ^ 4 * 0x9E3779B9 % LIMIT)
     assert unit_bits(bits_of(rows), np.arange(6, dtype=np.uint32))[1, 4] == unit
 
 
-def test_embedding_has_the_values_and_gradients_of_keras():
+def test_embedding_equals_keras_in_values_and_gradients():
     ours, theirs = Embedding(7, 3), keras.layers.Embedding(7, 3)
     index = tf.constant([1, 4, 4, 0])
     theirs.build()
@@ -60,7 +60,7 @@ def test_mixed_precision_casts_rows_not_the_table():
             assert output.shape.rank is None or 1000 not in output.shape.as_list(), operation
 
 
-def test_embedding_l2_is_a_penalty_for_each_lookup():
+def test_embedding_l2_adds_one_penalty_per_lookup():
     layer = Embedding(5, 2, l2=0.5)
     rows = layer(tf.constant([3, 3, 1])).numpy()
     (penalty,) = layer.losses
@@ -72,7 +72,7 @@ def dropped(bits, *, rate=0.25, number=1, units=64):
         return Dropout(rate, number)(tf.ones([len(bits), units]), training=True).numpy()
 
 
-def test_dropout_is_a_function_of_seed_step_and_row_alone():
+def test_dropout_depends_on_seed_step_and_row_only():
     rows = np.arange(20)
     whole = dropped(bits_of(rows))
     np.testing.assert_array_equal(dropped(bits_of(rows[13:])), whole[13:])
@@ -83,16 +83,16 @@ def test_dropout_is_a_function_of_seed_step_and_row_alone():
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
-def test_dropout_drops_its_share_and_keeps_the_mean(rate):
+def test_dropout_zeroes_its_rate_of_units_and_scales_up_the_others(rate):
     out = dropped(bits_of(np.arange(4096)), rate=rate, units=128)
-    # 524,288 draws: the standard deviation of the share is at most 0.0007.
+    # 524,288 draws: the standard deviation of the fraction is at most 0.0007.
     assert (out == 0).mean() == pytest.approx(rate, abs=0.005)
     assert set(np.unique(out)) == {0, np.float32(1) / np.float32(1 - rate)}
     by_unit = (out == 0).mean(axis=0)
     assert by_unit.std() == pytest.approx(np.sqrt(rate * (1 - rate) / 4096), rel=0.3)
 
 
-def test_dropout_leaves_predictions_alone():
+def test_dropout_does_nothing_in_inference():
     inputs = tf.ones([3, 4])
     with random_rows(tf.constant(bits_of([0, 1, 2]))):
         np.testing.assert_array_equal(Dropout(0.5, 1)(inputs, training=False), inputs)

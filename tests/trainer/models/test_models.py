@@ -1,4 +1,4 @@
-"""All models learn what is planted, with every objective, and come back from a checkpoint."""
+"""Every model learns planted ratings with every objective, and is restored from its checkpoint."""
 
 import re
 
@@ -39,14 +39,14 @@ FAST = {
 
 
 def checkerboard(*, ranking: bool) -> pd.DataFrame:
-    """Users like items of their own parity: 5 and 1 stars, of which a ranking sees the 5 alone.
+    """Ratings of 4 for items of the user's parity and 2 for others; for ranking, only the 4s.
 
-    On top of it a user's and an item's bias, so that there is something for `bias` to learn, too.
+    A user bias and an item bias are added, so that the `bias` model has something to learn, too.
     """
     user, item = (each.ravel() for each in np.meshgrid(np.arange(USERS), np.arange(ITEMS), indexing="ij"))
     likes = (user + item) % 2 == 0
     rating = np.where(likes, 4.0, 2.0) + (user % 3 == 0) * 0.5 - (item % 5 == 0) * 0.5
-    # A ranking has no other unseen items that a user would like than those of the test.
+    # For ranking, all liked items are kept, so that the only unseen liked items are test items.
     rows = np.random.default_rng(0).random(len(user)) < (1 if ranking else 0.7)
     table = pd.DataFrame({"user_id": user, "item_id": item, "rating": rating})
     return table[(likes & rows) if ranking else rows]
@@ -54,7 +54,7 @@ def checkerboard(*, ranking: bool) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def datasets(tmp_path_factory):
-    """whether it is for ranking -> a prepared checkerboard with side features that tell nothing of it."""
+    """Prepared checkerboards by `ranking`, with side features that carry no information."""
     folder = tmp_path_factory.mktemp("checkerboards")
     (folder / "users.csv").write_text(
         "user_id,age,kind\n" + "".join(f"{u},{20 + u % 7},{'abc'[u % 3]}\n" for u in range(USERS))
@@ -72,7 +72,7 @@ def datasets(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", MODEL_NAMES)
-def test_a_model_scores_every_pair_with_one_number_also_unknown_ones(name):
+def test_a_model_scores_known_and_unknown_pairs_with_one_number_each(name):
     model = build_model(ModelConfig(name=name), ModelInputs(num_user_rows=4, num_item_rows=3))
     pairs = {"user_index": np.array([0, 1, 3], np.int32), "item_index": np.array([0, 2, 0], np.int32)}
     scores = keras.ops.convert_to_numpy(model(pairs))
@@ -83,14 +83,14 @@ def test_a_model_scores_every_pair_with_one_number_also_unknown_ones(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODEL_NAMES)
-def test_a_model_learns_the_planted_ratings_and_comes_back_from_its_checkpoint(name, datasets, tmp_path):
+def test_a_model_learns_planted_ratings_and_is_restored_from_its_checkpoint(name, datasets, tmp_path):
     result = reeltrain.train(
         datasets[False],
         settings={**FAST, "model.name": name, "train.epochs": 60},
         workdir=tmp_path / "run",
         quiet=True,
     )
-    # Ratings spread by 1.05; biases alone leave the parity, 1.0.
+    # The ratings' standard deviation is 1.05; biases cannot explain parity, which leaves 1.0.
     assert result.test_rmse < (1.06 if name == "bias" else 0.35)
     again = reeltrain.load_run(tmp_path / "run")
     pairs = [(user, item) for user in (1, 2, 999) for item in (3, 4, 999)]
@@ -116,7 +116,7 @@ def test_every_model_trains_with_every_objective(name, objective, datasets, tmp_
         workdir=tmp_path / "run",
         quiet=True,
     )
-    # By chance a list of 10 out of about 30 unseen items has an NDCG of about 0.3, 0.26 seen.
+    # At chance level, 10 of about 30 unseen items have an NDCG of about 0.3 (0.26 measured).
     if ranking and name != "bias":
         assert result.test["ndcg@10"] > 0.8, result.test
     elif ranking:
@@ -127,7 +127,7 @@ def test_every_model_trains_with_every_objective(name, objective, datasets, tmp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_TOWERS)
-def test_towers_rank_as_the_models_scores_do(name, datasets, tmp_path):
+def test_towers_rank_items_as_the_model_does(name, datasets, tmp_path):
     dataset = datasets[True]
     settings = {**FAST, "model.name": name, "objective.name": "bpr", "train.epochs": 3}
     run = reeltrain.train(dataset, settings=settings, workdir=tmp_path / "run", quiet=True).run
@@ -135,9 +135,10 @@ def test_towers_rank_as_the_models_scores_do(name, datasets, tmp_path):
     by_towers = run.ranker.scores(users)[:, 1:]
     items = np.arange(1, by_towers.shape[1] + 1, dtype=np.int32)
     pairs = run.scorer(np.repeat(users, len(items)), np.tile(items, len(users))).reshape(by_towers.shape)
-    asked = [(user, item) for user in range(5) for item in range(5)]
-    assert (reeltrain.predict(run, asked)["predicted"] < 1).any()  # no ratings, not clipped to 1 to 5
-    # But for one number a user, here the model's mean, for all.
+    some_pairs = [(user, item) for user in range(5) for item in range(5)]
+    # Scores, not ratings, so not clipped to 1 to 5.
+    assert (reeltrain.predict(run, some_pairs)["predicted"] < 1).any()
+    # Equal up to one constant per user, here the model's mean.
     np.testing.assert_allclose(by_towers - by_towers[:, :1], pairs - pairs[:, :1], atol=1e-5)
 
 
@@ -153,7 +154,7 @@ def test_towers_rank_as_the_models_scores_do(name, datasets, tmp_path):
         ("two-tower", "sampled-softmax"),
     ],
 )
-def test_several_replicas_train_every_model_as_one_device_does(name, objective, replicas, datasets, tmp_path):
+def test_several_replicas_train_every_model_like_one_device(name, objective, replicas, datasets, tmp_path):
     settings = {
         "model.name": name,
         "objective.name": objective,
@@ -173,7 +174,7 @@ def test_several_replicas_train_every_model_as_one_device_does(name, objective, 
 
 
 @pytest.mark.slow
-def test_two_workers_see_the_items_of_the_whole_batch(datasets, tmp_path):
+def test_in_batch_softmax_on_two_workers_uses_the_items_of_the_global_batch(datasets, tmp_path):
     settings = {
         "model.name": "two-tower",
         "objective.name": "in-batch-softmax",
@@ -191,7 +192,7 @@ def test_two_workers_see_the_items_of_the_whole_batch(datasets, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", ["bce", "in-batch-softmax"])
-def test_a_ranking_goes_on_exactly_where_it_was_however_its_steps_are_cut(objective, datasets, tmp_path):
+def test_resumed_and_split_steps_give_the_same_ranking_model(objective, datasets, tmp_path):
     settings = {
         "model.name": "two-tower",
         "objective.name": objective,
@@ -224,10 +225,10 @@ class Logs(keras.callbacks.Callback):
 
 
 @pytest.mark.slow
-def test_of_a_ranking_the_epoch_with_the_highest_ndcg_is_best_also_after_a_break(tmp_path):
+def test_the_best_checkpoint_of_a_ranking_has_the_highest_ndcg_also_after_a_resume(tmp_path):
     settings = {**FAST, "model.name": "mf", "objective.name": "bce", "data.validation_fraction": 0.3}
     logs = Logs()
-    # So fast that it is best somewhere in the middle, and again and again not.
+    # A learning rate so high that NDCG peaks before the end and goes up and down.
     settings |= {"optimizer.learning_rate": 0.05, "model.embedding_dim": 64}
     for epochs in (3, 8):
         reeltrain.train(
@@ -245,7 +246,7 @@ def test_of_a_ranking_the_epoch_with_the_highest_ndcg_is_best_also_after_a_break
     assert ranking_logs(best.dataset, best.ranker)["ndcg@10"] == max(values) > min(values)
 
 
-def test_a_ranking_is_watched_by_what_it_learns_from(datasets):
+def test_a_ranking_is_validated_on_the_items_that_it_treats_as_positive(datasets):
     dataset = datasets[False]
     settings = ["model.name=mf", "objective.name=bce", "objective.positive_from=4"]
     config = make_config("article", RECIPES, settings)
@@ -257,7 +258,7 @@ def test_a_ranking_is_watched_by_what_it_learns_from(datasets):
     assert expected != ranking_logs(dataset, ranker, "test")
 
 
-def test_towers_are_those_of_a_model_that_is_their_inner_product_and_nothing_else():
+def test_only_a_model_that_is_an_inner_product_of_towers_has_towers():
     model = build_model(ModelConfig(name="two-tower", hidden_units=()), ModelInputs(4, 3))
     assert towers_of(model) is not None
     bent = keras.Model(model.input, keras.layers.Dense(1)(keras.ops.sin(model.output)))
@@ -266,7 +267,7 @@ def test_towers_are_those_of_a_model_that_is_their_inner_product_and_nothing_els
 
 
 def own_model(config, inputs):
-    """A model of a user's own: other names, a Keras embedding, a regularizer."""
+    """A custom model: other layer names, a Keras embedding, a regularizer."""
     user = keras.Input((), dtype="int32", name="user_index")
     item = keras.Input((), dtype="int32", name="item_index")
     left = Embedding(inputs.num_user_rows, config.embedding_dim, name="people")(user)
@@ -279,7 +280,7 @@ def own_model(config, inputs):
 
 
 def with_a_layer_of_keras_rs(config, inputs):
-    """A deep and cross network: keras-rs brings the crossing layer."""
+    """A deep & cross network with the cross layer of keras-rs."""
     import keras_rs
 
     user = keras.Input((), dtype="int32", name="user_index")
@@ -293,7 +294,7 @@ def with_a_layer_of_keras_rs(config, inputs):
 
 
 @pytest.mark.slow
-def test_a_layer_of_keras_rs_trains_in_ones_own_model(datasets, tmp_path):
+def test_a_custom_model_with_a_keras_rs_layer_trains(datasets, tmp_path):
     settings = {**FAST, "train.epochs": 40}
     result = reeltrain.train(
         datasets[False],
@@ -307,7 +308,7 @@ def test_a_layer_of_keras_rs_trains_in_ones_own_model(datasets, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", ["mse", "bce"])
-def test_ones_own_model_trains_resumes_and_evaluates(objective, datasets, tmp_path):
+def test_a_custom_model_trains_resumes_and_evaluates(objective, datasets, tmp_path):
     dataset = datasets[objective == "bce"]
     settings = {**FAST, "objective.name": objective, "train.epochs": 40}
     result = reeltrain.train(
@@ -363,8 +364,8 @@ def with_equal_names_within(_config, inputs):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", ["mse", "ordinal", "bpr"])
-def test_ones_own_model_trains_in_mixed_precision_as_it_is(objective, datasets, tmp_path):
-    # It ends in bfloat16, where ours end in float32.
+def test_a_custom_model_trains_in_mixed_precision_unchanged(objective, datasets, tmp_path):
+    # Its output is bfloat16; built-in models return float32.
     settings = {"objective.name": objective, "train.precision": "mixed_bfloat16", "train.epochs": 1}
     dataset = datasets[objective == "bpr"]
     result = reeltrain.train(
@@ -374,20 +375,20 @@ def test_ones_own_model_trains_in_mixed_precision_as_it_is(objective, datasets, 
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
-        ("a_subclass", r"must make a keras.Model\(inputs, outputs\), got a Subclass"),
-        ("with_two_outputs", "must have one output, got a list of them"),
+        ("a_subclass", r"must return a keras.Model\(inputs, outputs\), got a Subclass"),
+        ("with_two_outputs", "must have one output, got a list of outputs"),
         ("with_equal_names_within", "different names, .* got 2 variables table/embeddings"),
-        ("with_keras_dropout", "must keep no state beside its weights"),
+        ("with_keras_dropout", "must not have state other than its weights"),
         ("with_another_input", "must have the inputs user_index and item_index, got year"),
         ("datasets_of_another", "must be a function that can be imported"),
-        ("RANKING", "must be a function that can be imported"),
+        ("RANKING", "must be a function, got"),
     ],
 )
-def test_what_cannot_be_trained_is_refused_in_one_line(name, told):
+def test_a_model_that_cannot_be_trained_is_refused_in_one_line(name, message):
     config = make_config("article", RECIPES, [f"model.name={__name__}:{name}"])
-    with pytest.raises(UserError, match=told) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         build_model(
             config.model, ModelInputs(num_user_rows=4, num_item_rows=3), import_model(config.model.name)
         )
@@ -395,14 +396,14 @@ def test_what_cannot_be_trained_is_refused_in_one_line(name, told):
 
 
 @pytest.mark.parametrize("name", ["fm", ".package:function", "package.:function", ":function", "module:"])
-def test_a_model_name_is_one_of_the_list_or_a_function(name):
+def test_a_model_name_is_a_built_in_model_or_module_and_function(name):
     rule = f"model.name must be one of bias, .* or module:function, got '{re.escape(name)}'"
     with pytest.raises(UserError, match=rule):
         make_config("article", RECIPES, [f"model.name={name}"])
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"model.features": "genres,year"}, "the data has the side features age, genres, kind, got 'year'"),
         (
@@ -415,22 +416,22 @@ def test_a_model_name_is_one_of_the_list_or_a_function(name):
         ),
     ],
 )
-def test_what_does_not_fit_the_data_or_the_model_ends_before_training(settings, told, datasets, tmp_path):
+def test_settings_that_do_not_fit_data_or_model_fail_before_training(settings, message, datasets, tmp_path):
     settings = {"model.name": "mf", "train.epochs": 1, **settings}
-    with pytest.raises(UserError, match=told) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         reeltrain.train(datasets[False], settings=settings, workdir=tmp_path / "run", quiet=True)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run" / "config.json").exists()
 
 
-def test_a_user_who_has_rated_everything_leaves_no_negatives(tmp_path):
+def test_training_refuses_uniform_negatives_if_a_user_has_rated_every_item(tmp_path):
     full = [("all", item, 5) for item in range(6)] + [("some", item, 4) for item in range(3)]
     rows = pd.DataFrame(full, columns=["user_id", "item_id", "rating"])
     rows.to_csv(tmp_path / "train.csv", index=False)
     rows.head(1).assign(user_id="new").to_csv(tmp_path / "test.csv", index=False)
     config = DataConfig(test=str(tmp_path / "test.csv"), validation_fraction=0)
     dataset = reeltrain.prepare(tmp_path / "train.csv", tmp_path / "dataset", config)
-    with pytest.raises(UserError, match="1 of 2 users have rated all 6 of them"):
+    with pytest.raises(UserError, match="1 of 2 users have rated all 6 items"):
         reeltrain.train(dataset, settings={"objective.name": "bpr"}, workdir=tmp_path / "run", quiet=True)
 
 
@@ -440,9 +441,9 @@ USER_TABLE = pa.table(
 ITEM_TABLE = pa.table({"item_id": [1, 2], "title": ["A", "B"], "genres": [["d", "w"], []]})
 
 
-def test_features_are_numbered_from_1_and_0_stands_for_none():
+def test_feature_values_are_numbered_from_1_and_0_is_padding():
     users, items = side_features(USER_TABLE, ITEM_TABLE, "all")
-    assert users.names == ("job", "age")  # not zip: it tells rows apart
+    assert users.names == ("job", "age")  # not zip, whose values are unique
     assert users.categories["job"].tolist() == [[0], [1], [2], [1]]
     assert users.sizes == {"job": 3}
     np.testing.assert_allclose(users.numbers[:, 0], [0, -1, 0, 1])
@@ -450,7 +451,7 @@ def test_features_are_numbered_from_1_and_0_stands_for_none():
     assert items.sizes == {"genres": 3}
 
 
-def test_nulls_in_lists_and_the_largest_numbers_are_taken_as_they_come():
+def test_features_may_have_nulls_in_lists_and_the_largest_numbers():
     genres = pa.array([[None, "d"], None, ["w", None, "d"]])
     items = pa.table({"item_id": [1, 2, 3], "genres": genres, "size": [1e308, -1e308, 1e308]})
     _, features = side_features(USER_TABLE, items, "all")
@@ -458,20 +459,20 @@ def test_nulls_in_lists_and_the_largest_numbers_are_taken_as_they_come():
     np.testing.assert_allclose(features.numbers[:, 0], [0, 0.5**0.5, -(2**0.5), 0.5**0.5], rtol=1e-6)
 
 
-def test_an_embedding_of_a_list_is_the_mean_of_the_values_that_there_are():
+def test_a_mean_embedding_ignores_padding():
     layer = MeanEmbedding(4, 2)
     table = np.array(layer.embeddings.value)
     found = layer(tf.constant([[1, 3], [2, 0], [0, 0]]))
     np.testing.assert_allclose(found, [(table[1] + table[3]) / 2, table[2], [0, 0]], rtol=1e-6)
 
 
-def test_crossed_are_all_pairs_of_values_each_with_a_number_of_its_own():
+def test_cross_gives_every_pair_of_values_a_different_number():
     pairs = Cross(5)([tf.constant([[1, 2], [3, 0]]), tf.constant([[4, 1], [4, 0]])])
     assert pairs.numpy().tolist() == [[9, 6, 14, 11], [19, 0, 0, 0]]
 
 
 @pytest.mark.parametrize("name", ["mlp", "neumf", "wide-deep", "two-tower"])
-def test_every_layer_of_dropout_has_a_number_of_its_own(name):
+def test_every_dropout_layer_has_a_different_number(name):
     config = ModelConfig(name=name, hidden_units=(8, 4), dropout=0.5)
     model = build_model(config, ModelInputs(num_user_rows=4, num_item_rows=3))
     numbers = [layer.number for layer in model._flatten_layers() if isinstance(layer, Dropout)]
@@ -479,7 +480,7 @@ def test_every_layer_of_dropout_has_a_number_of_its_own(name):
 
 
 @pytest.mark.parametrize("name", ["wide-deep", "two-tower"])
-def test_features_may_have_any_names(name):
+def test_features_may_have_any_name(name):
     names = ["index", "bias", "embedding", "features", "numbers", "sum", "vector", "tower", "hidden_1", "id"]
     names += ["a/b", "a_b", "a b", "a:b", "é", "%", "a", "a_embedding", "a_x_b", "b_x_a", ""]
     table = pa.table({each: ["x", "y", "x", "y"] for each in names} | {"age": [1, 2, 3, 4]})
@@ -489,12 +490,12 @@ def test_features_may_have_any_names(name):
     assert (towers_of(model) is not None) == (name == "two-tower")
     assert len({variable.path for variable in model.variables}) == len(model.variables)
     index = tf.constant([0, 1, 4])
-    # In a graph, where TensorFlow wants names of its own kind.
+    # In a graph, where TensorFlow restricts the characters of names.
     score = tf.function(lambda: model({"user_index": index, "item_index": index}), autograph=False)
     assert np.isfinite(score()).all()
 
 
-def test_features_are_chosen_by_name_and_unknown_ones_refused():
+def test_features_are_selected_by_name_and_unknown_names_refused():
     users, items = side_features(USER_TABLE, ITEM_TABLE, "genres")
     assert (users.names, items.names) == ((), ("genres",))
     assert side_features(USER_TABLE, ITEM_TABLE, "none")[0].names == no_features().names

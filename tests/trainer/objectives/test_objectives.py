@@ -1,4 +1,4 @@
-"""Every objective's losses against its formula in NumPy, and where a batch may be cut."""
+"""The losses of every objective against its formula in NumPy, however the batch is split."""
 
 import keras
 import numpy as np
@@ -39,7 +39,7 @@ def train_columns():
 
 
 def batch_of(train):
-    """The first rows of training, the last one padding."""
+    """The first training rows; the last one is padding."""
     batch = {
         "user_index": train.user_index[:ROWS].copy(),
         "item_index": train.item_index[:ROWS].copy(),
@@ -62,7 +62,7 @@ def make(name, *, model="mf", **settings):
         ModelConfig(name=model, embedding_dim=4, hidden_units=(), embedding_l2=L2),
         ModelInputs(num_user_rows=USERS + 1, num_item_rows=ITEMS + 1),
     )
-    for variable in built.trainable_variables:  # away from the zeros that biases begin with
+    for variable in built.trainable_variables:  # biases would be 0
         variable.assign(np.random.default_rng(variable.shape.rank).normal(0, 0.7, variable.shape))
     if name == "ordinal":
         built = with_ordinal_head(built, [1, 2, 3, 4, 5], [0.1, 0.2, 0.3, 0.3, 0.1])
@@ -77,7 +77,7 @@ def make(name, *, model="mf", **settings):
 
 
 def all_scores(model):
-    """scores_UI of the model, and the penalty of every pair, from the weights alone."""
+    """scores_UI and penalty_UI of the model, computed from its weights."""
     w = {variable.path.split("/")[-2]: variable.numpy() for variable in model.trainable_variables}
     users, items = w["user_embedding"], w["item_embedding"]
     scores_UI = users @ items.T + w["user_bias"] + w["item_bias"].T + w["mean"]
@@ -88,24 +88,24 @@ def softplus(x):
     return np.logaddexp(0, x)
 
 
-def own_values(model, batch):
+def indices_and_scores(model, batch):
     scores_UI, penalty_UI = all_scores(model)
     user, item = batch["user_index"].numpy(), batch["item_index"].numpy()
     return user, item, scores_UI, penalty_UI
 
 
-def test_mse_is_the_squared_error_and_the_pairs_penalty():
+def test_mse_is_the_squared_error_plus_the_penalty():
     model, objective, train = make("mse")
     batch, bits = batch_of(train)
-    user, item, scores_UI, penalty_UI = own_values(model, batch)
+    user, item, scores_UI, penalty_UI = indices_and_scores(model, batch)
     expected = (scores_UI[user, item] - batch["rating"].numpy()) ** 2 + penalty_UI[user, item]
     np.testing.assert_allclose(objective.losses(model, batch, bits), expected, rtol=1e-12)
 
 
-def test_ordinal_is_the_negative_log_likelihood_of_each_question_above_grade_k():
+def test_ordinal_is_the_summed_cross_entropy_of_being_above_each_grade():
     model, objective, train = make("ordinal")
     batch, bits = batch_of(train)
-    user, item, scores_UI, penalty_UI = own_values(model, batch)
+    user, item, scores_UI, penalty_UI = indices_and_scores(model, batch)
     below = np.cumsum([0.1, 0.2, 0.3, 0.3])
     thresholds = np.log(below / (1 - below))
     probability = 1 / (1 + np.exp(thresholds - scores_UI[user, item][:, None]))
@@ -113,24 +113,24 @@ def test_ordinal_is_the_negative_log_likelihood_of_each_question_above_grade_k()
     likelihood = np.where(above, probability, 1 - probability)
     expected = -np.log(likelihood).sum(1) + penalty_UI[user, item]
     np.testing.assert_allclose(objective.losses(model, batch, bits), expected, rtol=1e-9)
-    # And its prediction is the expected rating: 1 + sum of P(rating > k).
+    # The prediction is the expected rating: 1 + sum of P(rating > k).
     columns = {name: batch[name] for name in ("user_index", "item_index")}
     np.testing.assert_allclose(model(columns)[:, 0], 1 + probability.sum(1), rtol=1e-9)
 
 
 @pytest.mark.parametrize("sampler", ["uniform", "popularity"])
 @pytest.mark.parametrize("name", ["bce", "bpr", "sampled-softmax"])
-def test_a_sampled_objective_is_its_formula_over_the_drawn_items(name, sampler):
+def test_a_sampled_objective_equals_its_formula_over_the_drawn_negatives(name, sampler):
     model, objective, train = make(name, negatives=3, sampler=sampler)
     batch, bits = batch_of(train)
-    user, item, scores_UI, penalty_UI = own_values(model, batch)
-    drawn, counted = (t.numpy() for t in objective._negatives.draw(batch["user_index"], bits, 3))
+    user, item, scores_UI, penalty_UI = indices_and_scores(model, batch)
+    drawn, mask = (t.numpy() for t in objective._negatives.draw(batch["user_index"], bits, 3))
     found = objective.losses(model, batch, bits).numpy()
     item_counts = np.bincount(train.item_index, minlength=ITEMS + 1)
     for row in range(ROWS):
         u = user[row]
         positive = scores_UI[u, item[row]]
-        negatives = [scores_UI[u, i] for i, counts in zip(drawn[row], counted[row], strict=True) if counts]
+        negatives = [scores_UI[u, i] for i, counts in zip(drawn[row], mask[row], strict=True) if counts]
         seen = set(train.item_index[train.user_index == u].tolist())
         if name == "bce":
             expected = np.mean([softplus(-positive), *(softplus(each) for each in negatives)])
@@ -139,7 +139,7 @@ def test_a_sampled_objective_is_its_formula_over_the_drawn_items(name, sampler):
         else:
             times = [
                 3 / (ITEMS - len(seen)) if sampler == "uniform" else 3 * max(item_counts[i], 1) / len(train)
-                for i, counts in zip(drawn[row], counted[row], strict=True)
+                for i, counts in zip(drawn[row], mask[row], strict=True)
                 if counts
             ]
             terms = [np.exp(each) / time for each, time in zip(negatives, times, strict=True)]
@@ -148,8 +148,8 @@ def test_a_sampled_objective_is_its_formula_over_the_drawn_items(name, sampler):
         np.testing.assert_allclose(found[row], expected + penalty, rtol=1e-9)
 
 
-def in_batch_by_hand(model, batch, train):
-    user, item, scores_UI, penalty_UI = own_values(model, batch)
+def slow_in_batch_softmax(model, batch, train):
+    user, item, scores_UI, penalty_UI = indices_and_scores(model, batch)
     share = np.maximum(np.bincount(train.item_index, minlength=ITEMS + 1), 1) / len(train)
     pairs = set(zip(train.user_index.tolist(), train.item_index.tolist(), strict=True))
     expected = []
@@ -164,16 +164,16 @@ def in_batch_by_hand(model, batch, train):
     return expected
 
 
-def test_in_batch_softmax_is_over_the_batchs_items_that_the_user_has_not_rated():
+def test_in_batch_softmax_is_over_the_items_of_the_batch_that_the_user_has_not_rated():
     model, objective, train = make("in-batch-softmax")
     batch, bits = batch_of(train)
     found = objective.losses(model, batch, bits).numpy()
-    np.testing.assert_allclose(found[:-1], in_batch_by_hand(model, batch, train)[:-1], rtol=1e-9)
-    assert np.isfinite(found[-1])  # padding, which weighs nothing
+    np.testing.assert_allclose(found[:-1], slow_in_batch_softmax(model, batch, train)[:-1], rtol=1e-9)
+    assert np.isfinite(found[-1])  # padding, which has weight 0
 
 
 @pytest.mark.parametrize("name", ["mse", "bce", "bpr", "sampled-softmax", "in-batch-softmax"])
-def test_losses_do_not_depend_on_where_the_batch_is_cut(name):
+def test_losses_do_not_depend_on_how_the_batch_is_split(name):
     model, objective, train = make(name)
     batch, bits = batch_of(train)
     whole = objective.losses(model, batch, bits)
@@ -188,7 +188,7 @@ def test_losses_do_not_depend_on_where_the_batch_is_cut(name):
 
 
 @pytest.mark.parametrize("name", ["bce", "bpr", "sampled-softmax", "in-batch-softmax"])
-def test_rows_keep_their_weights_but_those_below_positive_from_weigh_nothing(name):
+def test_rows_below_positive_from_get_weight_0_and_others_keep_theirs(name):
     _, objective, train = make(name, positive_from=4)
     batch, _ = batch_of(train)
     batch["weight"] = tf.constant(np.linspace(0.5, 2, ROWS, dtype=np.float32))
@@ -196,51 +196,51 @@ def test_rows_keep_their_weights_but_those_below_positive_from_weigh_nothing(nam
     np.testing.assert_array_equal(objective.weights(batch), expected)
 
 
-class Noted(Dropout):
-    """Notes the random numbers that it gets."""
+class RecordingDropout(Dropout):
+    """Records the random numbers that it receives."""
 
     def call(self, inputs, training=False):
         if training:
-            self.got = layers._ROW_BITS.get().numpy()
+            self.bits = layers._ROW_BITS.get().numpy()
         return inputs
 
 
-def test_every_pair_of_a_row_has_random_numbers_of_its_own():
+def test_every_pair_has_a_different_random_number():
     model, objective, train = make("bce", negatives=3)
-    noted = Noted(0.5, 1)
-    model = keras.Model(model.input, noted(model.output))
+    dropout = RecordingDropout(0.5, 1)
+    model = keras.Model(model.input, dropout(model.output))
     batch, bits = batch_of(train)
     objective.losses(model, batch, bits)
-    assert len(set(noted.got.tolist())) == ROWS * 4
-    # And they are not those that the negatives are drawn by.
-    assert not set(noted.got.tolist()) & set(bits.numpy().tolist())
+    assert len(set(dropout.bits.tolist())) == ROWS * 4
+    # The row's own random numbers draw the negatives, and are not used again.
+    assert not set(dropout.bits.tolist()) & set(bits.numpy().tolist())
 
 
-def test_in_batch_softmax_gives_a_candidate_the_random_numbers_of_its_row_and_other_ones_than_the_user():
+def test_in_batch_softmax_gives_candidates_the_random_numbers_of_their_rows_and_users_different_ones():
     model, objective, train = make("in-batch-softmax")
     towers = objective._towers
-    users, items = Noted(0.5, 1), Noted(0.5, 2)
+    users, items = RecordingDropout(0.5, 1), RecordingDropout(0.5, 2)
     objective._towers = Towers(
         keras.Model(towers.user.input, users(towers.user.output)),
         keras.Model(towers.item.input, items(towers.item.output)),
     )
     batch, bits = batch_of(train)
     objective.losses(model, batch, bits)
-    whole = items.got
-    assert not set(users.got.tolist()) & set(whole.tolist())
+    whole = items.bits
+    assert not set(users.bits.tolist()) & set(whole.tolist())
     assert len(set(whole.tolist())) == ROWS
     part = {n: c if n in (BATCH_ITEMS, BATCH_BITS) else c[4:8] for n, c in batch.items()}
     objective.losses(model, part, bits[4:8])
-    np.testing.assert_array_equal(items.got, whole)
+    np.testing.assert_array_equal(items.bits, whole)
 
 
 @pytest.mark.parametrize("name", ["mse", "ordinal"])
-def test_ratings_are_learned_with_dropout(name):
+def test_rating_objectives_pass_the_random_numbers_of_the_rows_to_dropout(name):
     model, objective, train = make(name)
-    noted = Noted(0.5, 1)
+    dropout = RecordingDropout(0.5, 1)
     batch, bits = batch_of(train)
-    objective.losses(keras.Model(model.input, noted(model.output)), batch, bits)
-    np.testing.assert_array_equal(noted.got, bits)
+    objective.losses(keras.Model(model.input, dropout(model.output)), batch, bits)
+    np.testing.assert_array_equal(dropout.bits, bits)
 
 
 def test_in_batch_softmax_needs_towers():
@@ -248,25 +248,25 @@ def test_in_batch_softmax_needs_towers():
         make("in-batch-softmax", model="neumf")
 
 
-def test_there_must_be_something_to_learn_from():
+def test_positive_from_must_leave_a_training_row():
     with pytest.raises(UserError, match=r"positive_from must be at most the highest .* rating, 5, got 5.5"):
         make("bce", positive_from=5.5)
 
 
-class Noting(Objective):
-    """Notes what the gradient function gives an objective."""
+class RecordingObjective(Objective):
+    """Records the random numbers that the gradient function passes."""
 
     def losses(self, model, batch, bits):
-        self.bits, self.of_batch = bits.numpy(), batch[BATCH_BITS].numpy()
+        self.bits, self.batch_bits = bits.numpy(), batch[BATCH_BITS].numpy()
         columns = {name: batch[name] for name in ("user_index", "item_index")}
         return model(columns)[:, 0]
 
 
-def test_random_numbers_are_those_of_seed_step_and_row_also_for_the_rows_of_others():
+def test_random_numbers_depend_on_seed_step_and_row_also_for_the_rows_of_other_devices():
     model, _, train = make("mse")
-    noting = Noting()
+    objective = RecordingObjective()
     gradients = GradientFunction(
-        model, noting, model.trainable_variables, global_batch_size=ROWS, seed=3, loss_scale=None
+        model, objective, model.trainable_variables, global_batch_size=ROWS, seed=3, loss_scale=None
     )
     batch, _ = batch_of(train)
     part = {name: column if name == BATCH_ITEMS else column[4:8] for name, column in batch.items()}
@@ -274,5 +274,5 @@ def test_random_numbers_are_those_of_seed_step_and_row_also_for_the_rows_of_othe
         gradients(part, tf.constant(step))
         rows = np.arange(ROWS, dtype=np.uint32)
         expected = row_bits(np.uint32([3]), np.uint32([step]), rows)
-        np.testing.assert_array_equal(noting.of_batch, expected)
-        np.testing.assert_array_equal(noting.bits, expected[4:8])
+        np.testing.assert_array_equal(objective.batch_bits, expected)
+        np.testing.assert_array_equal(objective.bits, expected[4:8])

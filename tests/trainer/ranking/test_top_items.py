@@ -1,4 +1,4 @@
-"""The top items against a sort of every user's scores: exact, with ties, whatever the blocks."""
+"""Top items against a sort of every user's scores: exact, with ties, for any block size."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from trainer.ranking.top_items import tie_bits, top_items
 
 @dataclass
 class Table:
-    """A ranker that looks its scores up, [users, items with the unknown one]."""
+    """A ranker with given scores, [users, num_item_rows]."""
 
     values: np.ndarray
 
@@ -27,7 +27,7 @@ class Table:
 
 
 def seen_of(is_seen_UI):
-    """What is marked, item by item; column 0 is not an item."""
+    """The marked items as `Interactions`; column 0, the unknown item, is ignored."""
     is_seen_UI = is_seen_UI.copy()
     is_seen_UI[:, 0] = False
     offsets = np.concatenate([[0], np.cumsum(is_seen_UI.sum(axis=1))])
@@ -46,7 +46,7 @@ def slow_top_items(scores_UI, is_seen_UI, k, seed):
 
 @st.composite
 def cases(draw):
-    """Few levels of scores, so that most are ties, and users who have seen anything from nothing to all."""
+    """Few distinct scores, so that most are tied, and users who have seen no, some or all items."""
     num_users, num_item_rows = draw(st.integers(1, 12)), draw(st.integers(2, 30))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     dtype = draw(st.sampled_from([np.float32, np.float64]))
@@ -58,7 +58,7 @@ def cases(draw):
 @given(
     case=cases(), block_bytes=st.sampled_from([1, 400, 2**20]), chunk_cells=st.sampled_from([1, 60, 2**20])
 )
-def test_top_items_are_those_of_a_sort_in_blocks_of_any_size(case, block_bytes, chunk_cells):
+def test_top_items_equal_a_full_sort_for_any_block_size(case, block_bytes, chunk_cells):
     scores_UI, is_seen_UI, k, seed = case
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranking, "BLOCK_BYTES", block_bytes)
@@ -69,8 +69,8 @@ def test_top_items_are_those_of_a_sort_in_blocks_of_any_size(case, block_bytes, 
     assert best_UK.tolist() == slow_top_items(scores_UI, is_seen_UI, k, seed)
 
 
-def test_few_good_items_come_before_many_that_tie():
-    """As for a user whom EASE knows little of: two scores, then nothing but zeros."""
+def test_few_high_scores_come_before_many_ties():
+    """Like EASE for a user with little history: two positive scores, all others 0."""
     rng = np.random.default_rng(0)
     scores_UI = np.zeros((50, 40))
     for scores in scores_UI:
@@ -80,8 +80,8 @@ def test_few_good_items_come_before_many_that_tie():
     assert best_UK.tolist() == slow_top_items(scores_UI, is_seen_UI, 4, 0)
 
 
-def test_a_constant_scorer_gets_what_chance_gives():
-    """Each of 2,000 users has one relevant item among 100: the ten best hold it once in ten."""
+def test_a_constant_scorer_performs_at_chance_level():
+    """Each of 2,000 users has one relevant item among 100: the top ten contain it with probability 0.1."""
     rng = np.random.default_rng(0)
     users = np.arange(2000)
     best_UK = top_items(
@@ -100,7 +100,7 @@ def test_a_constant_scorer_gets_what_chance_gives():
     assert (other != best_UK).mean() > 0.9
 
 
-def test_the_unknown_item_is_never_recommended_however_high_it_scores():
+def test_the_unknown_item_is_never_recommended_whatever_its_score():
     scores_UI = np.zeros((3, 5))
     scores_UI[:, 0] = [9, np.nan, np.inf]
     best_UK = top_items(Table(scores_UI), np.arange(3), seen=seen_of(np.zeros((3, 5), bool)), k=5)
@@ -116,19 +116,19 @@ def test_a_score_that_is_not_finite_is_an_error(value):
         top_items(Table(scores_UI), np.arange(3), seen=seen_of(np.ones((3, 5), bool)), k=2)
 
 
-def test_progress_is_told_after_every_block(monkeypatch):
+def test_progress_is_reported_after_every_block(monkeypatch):
     monkeypatch.setattr(ranking, "BLOCK_BYTES", 4 * 5 * 2)
-    told = []
+    reports = []
     top_items(
         Table(np.zeros((5, 5))),
         np.array([4, 0, 0, 1, 2]),
         seen=seen_of(np.zeros((5, 5), bool)),
         k=1,
-        progress=lambda done, total: told.append((done, total)),
+        progress=lambda done, total: reports.append((done, total)),
     )
-    assert told == [(2, 5), (4, 5), (5, 5)]
+    assert reports == [(2, 5), (4, 5), (5, 5)]
 
 
-def test_nobody_gets_nothing():
+def test_no_users_give_an_empty_result():
     none = np.empty(0, np.int64)
     assert top_items(Table(np.zeros((5, 5))), none, seen=seen_of(np.zeros((0, 5), bool)), k=3).shape == (0, 3)

@@ -1,4 +1,4 @@
-"""A run again with other seeds, and the trained baseline: what is trained, when, and what stays as it was."""
+"""Repeating a run with other seeds, and the trained baseline: what is trained, and what stays unchanged."""
 
 import json
 import os
@@ -33,19 +33,19 @@ def frame():
 
 @pytest.fixture
 def workdir(frame, tmp_path):
-    """Of a run with seed 0."""
+    """The workdir of a run with seed 0."""
     reeltrain.train(frame, settings=SETTINGS, workdir=tmp_path / "run", quiet=True)
     return tmp_path / "run"
 
 
 @pytest.fixture
 def quick_baseline(monkeypatch):
-    """The recipe `mf` in one epoch."""
+    """Shortens the recipe `mf` to one epoch."""
     short = {**RECIPES["mf"], "train.epochs": 1}
     monkeypatch.setitem(RECIPES, "mf", short)
 
 
-def test_seeds_are_what_training_with_them_gives(workdir, frame, tmp_path):
+def test_each_seed_gives_the_metrics_of_a_training_with_that_seed(workdir, frame, tmp_path):
     spread = evaluate_seeds(str(workdir), 2, **QUICK)
     for seed in range(2):
         settings = {**SETTINGS, "train.seed": seed}
@@ -56,12 +56,12 @@ def test_seeds_are_what_training_with_them_gives(workdir, frame, tmp_path):
     assert spread.mean["model"]["rmse"] == pytest.approx(np.mean(errors))
     assert spread.sd["model"]["rmse"] == pytest.approx(np.std(errors, ddof=1))
     assert spread.sd["popularity"]["ndcg@5"] == 0
-    # No seed changes it, so it was judged once.
+    # It does not depend on the seed, so it is evaluated once.
     assert [("popularity" in each.baselines) for each in spread.evaluations] == [True, False]
 
 
-def test_the_best_checkpoint_of_every_seed_can_be_taken(frame, tmp_path):
-    # So wide and fast that it overfits before it ends.
+def test_the_best_checkpoint_of_every_seed_can_be_evaluated(frame, tmp_path):
+    # So many weights and such a high learning rate that it overfits before the last epoch.
     settings = {
         **SETTINGS,
         "train.epochs": 12,
@@ -81,7 +81,7 @@ class StopAfterOneEpoch(keras.callbacks.Callback):
         self.model.stop_training = True
 
 
-def test_a_run_that_was_ended_early_is_not_trained_further(frame, tmp_path):
+def test_a_run_that_stopped_early_is_refused_and_not_changed(frame, tmp_path):
     callbacks = [StopAfterOneEpoch()]
     run = reeltrain.train(
         frame, settings=SETTINGS, workdir=tmp_path / "run", callbacks=callbacks, quiet=True
@@ -92,14 +92,14 @@ def test_a_run_that_was_ended_early_is_not_trained_further(frame, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == files
 
 
-def test_the_run_itself_stays_as_it_is(workdir):
+def test_evaluating_the_runs_own_seed_changes_nothing(workdir):
     config = (workdir / "config.json").read_bytes()
     evaluate_seeds(workdir, 1, **QUICK)
     assert (workdir / "config.json").read_bytes() == config
     assert not (workdir / "seeds").exists()
 
 
-def test_seeds_train_in_the_precision_of_the_run_whatever_this_machine_would_choose(workdir):
+def test_seeds_train_in_the_precision_of_the_run_not_of_this_machine(workdir):
     content = json.loads((workdir / "config.json").read_text())
     assert content["config"]["train"]["precision"] == "auto"
     content["precision"] = "mixed_bfloat16"  # as on a GPU
@@ -135,7 +135,7 @@ def interrupt_when_caught(before):
 
 
 @pytest.mark.usefixtures("quick_baseline")
-def test_the_trained_baseline_is_the_recipe_and_trained_once(workdir):
+def test_the_trained_baseline_is_the_recipe_and_is_trained_once(workdir):
     told = []
     first = with_trained_baseline(reeltrain.load_run(workdir), say=told.append, **{**QUICK, "wanted": None})
     baseline = reeltrain.load_run(workdir / "baselines" / "mf-seed-0")
@@ -148,13 +148,13 @@ def test_the_trained_baseline_is_the_recipe_and_trained_once(workdir):
     )
     assert first.test == alone.test
     assert first.baselines["mf"] == alone.baselines["mf"]
-    # Found again, also where a GPU would choose another precision than it was trained in.
+    # The stored precision lets it be found again on a GPU, which would choose another one.
     assert json.loads((workdir / "baselines/mf-seed-0/config.json").read_text())["precision"] == "float32"
     assert len(told) == 1
 
 
 @pytest.mark.usefixtures("quick_baseline")
-def test_a_run_of_the_recipe_with_other_settings_has_the_baseline_beside_it(frame, tmp_path):
+def test_a_run_of_the_recipe_with_other_settings_is_compared_with_the_baseline(frame, tmp_path):
     results = {}
     for factors in (32, 2):
         folder = tmp_path / str(factors)
@@ -170,7 +170,7 @@ def test_a_run_of_the_recipe_with_other_settings_has_the_baseline_beside_it(fram
     ("gpus", "batch", "accumulation", "replicas"),
     [(0, 32, 1, 1), (8, 2048, 1, 8), (6, 2048, 1, 4), (3, 2048, 1, 2), (8, 31, 1, 1), (8, 32, 16, 2)],
 )
-def test_replicas_are_as_many_as_the_batch_can_be_cut_for(monkeypatch, gpus, batch, accumulation, replicas):
+def test_max_replicas_divide_the_batch_evenly(monkeypatch, gpus, batch, accumulation, replicas):
     monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda _kind: ["gpu"] * gpus)
     settings = [f"train.global_batch_size={batch}", f"train.accumulation_steps={accumulation}"]
     assert max_replicas(make_config("article", RECIPES, settings).train) == replicas
@@ -187,8 +187,8 @@ def test_the_command_prints_mean_and_spread(workdir):
     assert f"{fields['test']['rmse']:.4f} +-" in text
 
 
-def test_devices_are_set_up_where_a_loaded_run_has_begun_tensorflow_on_a_gpu(monkeypatch):
-    """`evaluate` trains its baseline after it has loaded the run; TensorFlow then refuses to be set up."""
+def test_devices_can_be_set_up_after_a_loaded_run_has_initialized_tensorflow_on_a_gpu(monkeypatch):
+    """`evaluate` trains its baseline after loading the run; TensorFlow then refuses device changes."""
 
     def refuse(*_arguments):
         raise RuntimeError("Physical devices cannot be modified after being initialized")

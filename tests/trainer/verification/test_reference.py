@@ -1,4 +1,4 @@
-"""The NumPy reference, which `verify` trusts: against finite differences, numbers by hand, and a real run."""
+"""The NumPy reference of `verify` against finite differences, figures by hand and a real run."""
 
 import dataclasses
 from fractions import Fraction
@@ -32,7 +32,7 @@ def some_weights(rng):
 
 
 def some_batch(rng, rows=9):
-    """Every id several times, weights of all kinds, one row of padding."""
+    """A batch with repeated ids, different weights and one padding row."""
     weight = rng.uniform(0.1, 3, rows)
     weight[-1] = 0
     return reference.Batch(rng.integers(0, 6, rows), rng.integers(0, 7, rows), rng.normal(size=rows), weight)
@@ -55,7 +55,7 @@ def test_gradients_equal_finite_differences():
             assert gradients[path][position] == pytest.approx((above - below) / 2e-6, abs=1e-6)
 
 
-def test_the_loss_is_the_weighted_mean_of_squared_errors_and_row_norms():
+def test_the_loss_is_the_weighted_mean_of_squared_errors_and_l2_penalties():
     rng = np.random.default_rng(1)
     weights, batch = some_weights(rng), some_batch(rng)
     keep = reference.dropout_masks(MODEL, 9, seed=1, step=2)
@@ -79,7 +79,7 @@ def test_the_loss_is_the_weighted_mean_of_squared_errors_and_row_norms():
 
 
 def mix(bits):
-    """lowbias32, in Python's integers."""
+    """lowbias32 with Python integers."""
     bits ^= bits >> 16
     bits = bits * 0x7FEB352D % 2**32
     bits ^= bits >> 15
@@ -87,7 +87,7 @@ def mix(bits):
     return bits ^ bits >> 16
 
 
-def test_dropout_keeps_the_units_that_the_bits_by_hand_keep():
+def test_dropout_masks_equal_bits_computed_in_python():
     seed, step, dropout = 4_000_000_000, 77, 0.4
     masks = reference.dropout_masks(dataclasses.replace(MODEL, dropout=dropout), 6, seed=seed, step=step)
     for number, mask in enumerate(masks, start=1):
@@ -100,7 +100,7 @@ def test_dropout_keeps_the_units_that_the_bits_by_hand_keep():
 
 
 def step_of(config, *, weights, gradients, batch, times=1, sparse=False):
-    """The weights after so many equal steps."""
+    """The weights after `times` equal steps."""
     weights = {path: np.array(value, float) for path, value in weights.items()}
     optimizer = reference.Optimizer(config, weights, sparse_tables={TABLE} if sparse else ())
     for _ in range(times):
@@ -114,7 +114,7 @@ def batch_of(users):
     )
 
 
-def test_adam_moves_by_the_rate_while_the_gradient_stays_the_same():
+def test_adam_moves_by_the_learning_rate_if_the_gradient_is_constant():
     after = step_of(
         OptimizerConfig(learning_rate=0.1),
         weights={BIAS: [1.0, 1.0]},
@@ -125,13 +125,13 @@ def test_adam_moves_by_the_rate_while_the_gradient_stays_the_same():
     assert after[BIAS] == pytest.approx([0.7, 1.3], abs=1e-4)
 
 
-def test_sgd_adds_up_its_momentum():
+def test_sgd_accumulates_momentum():
     config = OptimizerConfig(name="sgd", learning_rate=0.1, momentum=0.5)
     after = step_of(config, weights={BIAS: [1.0]}, gradients={BIAS: [2.0]}, batch=batch_of([0]), times=3)
     assert after[BIAS] == pytest.approx([1 - 0.2 - 0.3 - 0.35])
 
 
-def test_adagrad_divides_by_the_roots_of_all_squares_and_in_tables_by_a_rows_mean():
+def test_adagrad_is_elementwise_and_in_tables_row_wise():
     config = OptimizerConfig(name="adagrad", learning_rate=0.1)
     after = step_of(
         config,
@@ -143,7 +143,7 @@ def test_adagrad_divides_by_the_roots_of_all_squares_and_in_tables_by_a_rows_mea
     assert after[TABLE][0] == pytest.approx([1 - 0.3 / 12.6**0.5, 1 - 0.4 / 12.6**0.5], rel=1e-7)
 
 
-def test_clipping_scales_all_gradients_by_their_common_norm():
+def test_clipping_scales_all_gradients_by_their_global_norm():
     config = OptimizerConfig(name="sgd", learning_rate=1.0, global_clipnorm=2.5)
     long = {BIAS: [3.0], TABLE: [[4.0]]}
     after = step_of(config, weights={BIAS: [0.0], TABLE: [[0.0]]}, gradients=long, batch=batch_of([0]))
@@ -153,15 +153,15 @@ def test_clipping_scales_all_gradients_by_their_common_norm():
     assert (after[BIAS][0], after[TABLE][0, 0]) == (-0.3, -0.4)
 
 
-def test_weight_decay_takes_its_share_of_the_weight_before_the_update():
+def test_weight_decay_is_applied_before_the_update():
     config = OptimizerConfig(name="sgd", learning_rate=0.1, weight_decay=0.5)
     after = step_of(config, weights={BIAS: [2.0]}, gradients={BIAS: [1.0]}, batch=batch_of([0]))
     assert after[BIAS] == pytest.approx([2.0 * 0.95 - 0.1])
 
 
 @pytest.mark.parametrize("name", ["adam", "adagrad", "sgd"])
-def test_a_sparse_table_changes_in_the_batchs_rows_only(name):
-    """Also by weight decay; the dense one decays in all rows."""
+def test_a_sparse_table_changes_only_in_the_rows_of_the_batch(name):
+    """Weight decay, too, is applied to these rows only; a dense table decays in all rows."""
     config = OptimizerConfig(name=name, learning_rate=0.1, weight_decay=0.5, momentum=0.5)
     inputs = {"weights": {TABLE: np.ones((4, 2))}, "gradients": {TABLE: np.zeros((4, 2))}}
     decayed = 1 - 0.1 * 0.5
@@ -171,7 +171,7 @@ def test_a_sparse_table_changes_in_the_batchs_rows_only(name):
     assert np.array_equal(dense, np.full((4, 2), decayed))
 
 
-def test_lazy_adam_counts_all_steps_and_rests_where_a_row_is_absent():
+def test_lazy_adam_counts_all_steps_and_keeps_rows_outside_the_batch():
     weights = {TABLE: np.zeros((2, 1))}
     optimizer = reference.Optimizer(OptimizerConfig(learning_rate=0.1), weights, sparse_tables={TABLE})
     gradients = {TABLE: np.array([[1.0], [1.0]])}
@@ -186,7 +186,7 @@ def test_lazy_adam_counts_all_steps_and_rests_where_a_row_is_absent():
 
 @pytest.mark.slow
 def test_single_device_equals_numpy_float64(tmp_path):
-    """Without `verify`'s own comparison, by which a mistake there would pass unseen."""
+    """Compares without `verify`'s own comparison, so that a mistake in it would be noticed."""
     path = runs.prepare_generated(tmp_path / "dataset", num_train=30 * 64 + 7, num_validation=50)
     settings = {
         "train.global_batch_size": 64,

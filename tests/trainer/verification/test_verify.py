@@ -1,4 +1,4 @@
-"""`verify` passes where all layouts agree, and fails for every fault that is planted."""
+"""`verify` passes if all layouts agree, and fails for every planted fault."""
 
 import json
 from pathlib import Path
@@ -101,7 +101,7 @@ EVERYTHING = [
 
 @pytest.fixture(scope="module")
 def weighted_csv(tmp_path_factory):
-    """Ratings of which each counts differently, some not at all."""
+    """Ratings with weights 0 to 3."""
     ratings = generate_ratings(num_users=100, num_items=80, num_ratings=2000, seed=11)
     rows = ratings.table.to_pylist()
     lines = [f"{r['user_id']},{r['item_id']},{r['rating']},{i % 4}" for i, r in enumerate(rows)]
@@ -121,7 +121,7 @@ def weighted_csv(tmp_path_factory):
     ],
     ids=["lazy adam", "row-wise adagrad", "lazy momentum", "dense adam"],
 )
-def test_all_that_a_step_can_hold_is_the_same_on_all_layouts_and_in_numpy(weighted_csv, settings, workers):
+def test_steps_with_all_features_agree_on_all_layouts_and_with_numpy(weighted_csv, settings, workers):
     result = verify(
         weighted_csv,
         recipe="article",
@@ -153,7 +153,7 @@ def test_all_that_a_step_can_hold_is_the_same_on_all_layouts_and_in_numpy(weight
     ],
 )
 @pytest.mark.slow
-def test_a_mistake_is_told_in_one_line(dataset, run_cli, arguments, said):
+def test_a_wrong_argument_is_reported_in_one_line(dataset, run_cli, arguments, said):
     done = run_cli("verify", dataset, *arguments, check=False, python=runs.python())
     assert done.returncode == 2
     assert done.stdout == ""
@@ -184,12 +184,12 @@ def outcome(**changes):
         ({"metrics": {"train_loss": 1.6}}, "metric differs by 0.1, tolerance 0.001, first at train_loss"),
     ],
 )
-def test_what_differs_fails_and_is_named(changes, failure):
+def test_a_difference_fails_and_is_named(changes, failure):
     compared = compare(TWO_REPLICAS, outcome(**changes), "single device", outcome(), 1e-3, 2)
     assert compared.failure == failure
 
 
-def test_what_both_lack_fails_too():
+def test_a_loss_that_is_missing_or_not_finite_in_both_fails_too():
     same = outcome(losses={1: 2.0})
     assert compare(TWO_REPLICAS, same, "single device", same, 1e-3, 2).failure == "no loss for step 2"
     same = outcome(losses={1: 2.0, 2: float("inf")})
@@ -203,7 +203,7 @@ def test_equal_outcomes_pass():
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5, 32])
-def test_an_excerpts_steps_are_two_epochs_whose_last_batch_leaves_a_replica_empty(dataset, tmp_path, batch):
+def test_the_subset_has_two_epochs_whose_last_batch_leaves_a_replica_empty(dataset, tmp_path, batch):
     config = make_config("article", RECIPES, [f"train.global_batch_size={batch}"])
     paths = [tmp_path / "one", tmp_path / "two"]
     one, two = (
@@ -215,7 +215,7 @@ def test_an_excerpts_steps_are_two_epochs_whose_last_batch_leaves_a_replica_empt
     assert batch == 1 or 0 < last <= batch / 2
 
 
-def test_a_model_without_reference_still_has_its_layouts_compared(dataset, monkeypatch):
+def test_layouts_are_compared_also_for_a_model_without_reference(dataset, monkeypatch):
     monkeypatch.setattr("trainer.verification.reference.knows", lambda _config: False)
     monkeypatch.setattr("trainer.verification.verify.run_layout", lambda *_args, **_kwargs: outcome())
     result = verify(
@@ -233,7 +233,7 @@ def test_a_model_without_reference_still_has_its_layouts_compared(dataset, monke
     assert result.passed
 
 
-def test_settings_that_verify_makes_itself_are_refused():
+def test_settings_that_verify_sets_itself_are_refused():
     with pytest.raises(UserError, match=r"itself, got 'train.replicas=2'"):
         verify(
             None,

@@ -1,4 +1,4 @@
-"""Ratings as the sum of a mean, a user bias and an item bias."""
+"""The bias model: a rating is the sum of a mean, a user bias and an item bias."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from data_pipeline.dataset.columns import Columns
 from data_pipeline.dataset.dataset import PreparedDataset
 
-# Shrinkage and sweeps chosen on validation rows cut from train (shared measurements; see docs/LOG.md).
+# Shrinkage and number of sweeps were chosen on validation rows taken from train (see docs/LOG.md).
 USER_SHRINKAGE = 3.0
 ITEM_SHRINKAGE = 5.0
 SWEEPS = 6
@@ -21,7 +21,7 @@ class BiasModel:
 
     Attributes:
         mean: mean rating of the training rows.
-        user_bias, item_bias: one value per embedding row; 0 for unknown ids.
+        user_bias, item_bias: one value per user or item index; 0 for unknown ids.
     """
 
     mean: float
@@ -29,7 +29,7 @@ class BiasModel:
     item_bias: np.ndarray
 
     def predict(self, user_index: np.ndarray, item_index: np.ndarray) -> np.ndarray:
-        """Ratings, float64 [rows]; unknown ids get what is left of the sum without them."""
+        """Ratings, float64 [rows], not clipped; the bias of an unknown id is 0."""
         return self.mean + self.user_bias[user_index] + self.item_bias[item_index]
 
     @property
@@ -37,19 +37,19 @@ class BiasModel:
         return len(self.item_bias)
 
     def scores(self, user_index: np.ndarray) -> np.ndarray:
-        """scores_UI of all items, as a `Ranker`: every user gets the best liked ones."""
+        """scores_UI of all items, as a `Ranker`; every user gets the same order, by item bias."""
         return self.mean + np.add.outer(self.user_bias[user_index], self.item_bias)
 
 
 def bias_model_of(dataset: PreparedDataset) -> BiasModel:
-    """That of a data set's training rows."""
+    """The bias model of a dataset's training rows."""
     return fit_bias_model(
         dataset.columns("train"), num_user_rows=dataset.num_user_rows, num_item_rows=dataset.num_item_rows
     )
 
 
 def fit_bias_model(train: Columns, *, num_user_rows: int, num_item_rows: int) -> BiasModel:
-    """Alternating sweeps: b_i, then b_u, becomes sum(residual) / (count + shrinkage)."""
+    """Fits the biases in alternating sweeps: b_i, then b_u, becomes sum(residual) / (count + shrinkage)."""
     mean = float(train.rating.mean(dtype=np.float64))
     residual = train.rating.astype(np.float64) - mean
     user_bias = np.zeros(num_user_rows)

@@ -1,4 +1,4 @@
-"""Most popular first."""
+"""The popularity baseline: the most popular items first."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from data_pipeline.features.interactions import Interactions
 
 @dataclass(frozen=True)
 class PopularityRanker:
-    """Scores an item by how many users rated it: the same for everyone.
+    """Scores an item by the number of users who rated it, the same for every user.
 
     Attributes:
-        counts: float64 [num_item_rows].
+        counts: users who rated each item, float64 [num_item_rows].
     """
 
     counts: np.ndarray
