@@ -1,9 +1,12 @@
-"""The verbs of the command line. Results go to stdout, everything else to stderr."""
+"""The command line's group of verbs. Results go to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
+import logging
+
 import click
 
+from data_pipeline.logs import log, shown
 from launch.jobs.command import launch
 from launch.verbs.config import config
 from launch.verbs.evaluate import evaluate
@@ -18,9 +21,16 @@ from launch.verbs.verify import verify
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="reeltrain")
-@click.option("--debug", is_flag=True, help="Show tracebacks.")
-def cli(debug: bool) -> None:
-    """Trains embedding+MLP recommenders on one CPU, all GPUs of a server, or several machines."""
+@click.option("--debug", is_flag=True, help="Show debug messages and tracebacks.")
+@click.option("--quiet", is_flag=True, help="Show no status messages.")
+@click.pass_context
+def cli(context: click.Context, debug: bool, quiet: bool) -> None:
+    """Train recommenders (embeddings and MLPs) on one CPU, several GPUs or several machines."""
+    context.with_resource(shown(quiet=quiet))
+    if debug:
+        log.setLevel(logging.DEBUG)
+        if isinstance(context.obj, dict):
+            context.obj["debug"] = True
 
 
 for verb in (prepare, train, evaluate, predict, recommend, config, verify, launch):

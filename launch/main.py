@@ -1,6 +1,7 @@
-"""The entry point: runs a verb, turns exceptions into one line on stderr and an exit status.
+"""The entry point: runs a verb and turns exceptions into one line on stderr and an exit status.
 
-0 done; 1 failed; 2 the user's mistake, told with rule and value; 128 + N stopped by signal N after a save.
+0: success. 1: failure. 2: invalid input; the line has the rule and the value received. 128 + N: stopped by
+signal N, after a checkpoint was saved.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs `reeltrain ARGUMENTS` (by default those of the process) and exits."""
     if arguments is None:
         arguments = sys.argv[1:]
-        # This process is ours alone. Keras imports scikit-learn where it finds it, for wrappers that nothing
-        # here uses: 0.8 s at every start. Code that needs it later takes this entry away.
+        # This process runs nothing but a verb. Keras imports scikit-learn if it is installed, for wrappers
+        # that nothing here uses: 0.8 s at every start. Code that needs it later removes this entry.
         sys.modules.setdefault("sklearn", cast("ModuleType", None))
+    given = {"debug": False}
     try:
-        cli(arguments, prog_name="reeltrain", standalone_mode=False)
+        cli(arguments, prog_name="reeltrain", standalone_mode=False, obj=given)
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message())
         sys.exit(2)
@@ -33,15 +35,15 @@ def main(arguments: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
     except Exception as error:
-        if "--debug" in arguments:
+        if given["debug"]:
             traceback.print_exc()
         from data_pipeline.errors import UserError
 
         if isinstance(error, UserError):
             _fail(str(error), 2)
-        # One raised while a batch was read has come through TensorFlow, which adds to it.
-        if told := re.search(r"\bUserError: (.+)", str(error)):
-            _fail(told[1], 2)
+        # If it was raised while a batch was read, TensorFlow has wrapped it in an error of its own.
+        if wrapped := re.search(r"\bUserError: (.+)", str(error)):
+            _fail(wrapped[1], 2)
         if isinstance(error, OSError) and error.strerror:
             _fail(f"{error.strerror}: {error.filename or ''}", 1)
         _fail(f"{type(error).__name__}: {error}", 1)

@@ -1,4 +1,4 @@
-"""Starting workers: on this machine.
+"""Jobs of several workers.
 
 command    the verb `launch`
 local      worker processes on this machine

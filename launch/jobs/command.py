@@ -8,32 +8,34 @@ from pathlib import Path
 
 import click
 
+from data_pipeline.logs import log
 from launch.options import AS_PATH, json_option, print_result
+from launch.tables import quoted
 
 
 @click.group()
 def launch() -> None:
-    """Starts training in several processes."""
+    """Start training in several worker processes."""
 
 
 @launch.command("local", context_settings={"ignore_unknown_options": True})
-@click.option("--workers", type=click.IntRange(min=1), required=True, help="How many processes.")
+@click.option("--workers", type=click.IntRange(min=1), required=True, help="Number of processes.")
 @click.option(
     "--restarts",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="How often all are started again, from the newest checkpoint, when one dies or fails.",
+    help="Times to restart all workers from the newest checkpoint after one failed.",
 )
 @click.option(
-    "--log-dir", type=AS_PATH, help="For worker-<i>.log.  [default: <--workdir>/logs, or runs/logs]"
+    "--log-dir", type=AS_PATH, help="Folder of worker-<i>.log.  [default: <workdir>/logs, else runs/logs]"
 )
 @json_option
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def launch_local(
     workers: int, restarts: int, log_dir: Path | None, as_json: bool, arguments: tuple[str, ...]
 ) -> None:
-    """Runs `reeltrain train ...` in several worker processes on this machine.
+    """Run `reeltrain train` in several worker processes on this machine.
 
     \b
     Example: reeltrain launch local --workers 2 -- train ratings.csv --workdir runs/two
@@ -43,7 +45,7 @@ def launch_local(
     if not arguments or arguments[0] != "train":
         raise click.UsageError(f"launch starts `train` with its arguments after --, got {list(arguments)}")
     log_dir = log_dir or _workdir_of(arguments) / "logs"
-    print(f"launch    {workers} worker(s); what each prints is in {log_dir}", file=sys.stderr, flush=True)
+    log.info(f"launch    {workers} {'worker' if workers == 1 else 'workers'}; logs in {quoted(log_dir)}")
     as_json = as_json or "--json" in arguments
     arguments = (*arguments, *(["--json"] if as_json else []))
     result = run_workers(workers, list(arguments), log_dir=log_dir, restarts=restarts)
@@ -57,14 +59,14 @@ def launch_local(
     }
     print_result(fields, "\n".join(lines), as_json)
     if result.first_failed is not None:
-        log = log_dir / f"worker-{result.first_failed}.log"
-        ended = f"worker {result.first_failed} ended with status {result.exit_status}; see {log}"
+        log_file = quoted(log_dir / f"worker-{result.first_failed}.log")
+        ended = f"worker {result.first_failed} ended with status {result.exit_status}; see {log_file}"
         print(f"reeltrain: {ended}", file=sys.stderr)
         sys.exit(result.exit_status)
 
 
 def _workdir_of(arguments: tuple[str, ...]) -> Path:
-    """The --workdir among the arguments of `train`, or `runs`."""
+    """The --workdir in the arguments of `train`, by default `runs`."""
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         if argument == "--workdir" and following:
             return Path(following)

@@ -1,4 +1,4 @@
-"""Several workers on this machine, each a process with its own TF_CONFIG on free loopback ports."""
+"""Several workers on this machine: processes with a TF_CONFIG each, on free loopback ports."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from data_pipeline.logs import log
 from launch.jobs.tf_config import free_ports, tf_config
 
-# After SIGTERM a worker saves a checkpoint; then it is killed. Where one failed the others cannot save: all
-# must agree on the step at which they do.
+# Time for a worker to save a checkpoint after SIGTERM, before it is killed. After a failure the other workers
+# cannot save, because all must agree on the step.
 GRACE_SECS = 30.0
 GRACE_AFTER_FAILURE_SECS = 5.0
 POLL_SECS = 0.1
-# Of a worker that saved and stopped on request.
+# Exit statuses of a worker that saved and stopped on request.
 STOPPED_STATUSES = (128 + signal.SIGTERM, 128 + signal.SIGINT)
 USER_MISTAKE_STATUS = 2
 _PR_SET_PDEATHSIG = 1
@@ -34,11 +35,11 @@ class LaunchResult:
     """How the workers ended.
 
     Attributes:
-        exit_statuses: one a worker, the shell's way (128 + N for signal N).
-        first_failed: the worker that failed first, or None. The others were ended because of it.
-        chief_stdout: what worker 0 printed on stdout.
-        was_asked: whether SIGINT or SIGTERM asked the launcher to stop.
-        restarts: how often the job was started again before.
+        exit_statuses: one per worker, as a shell has them (128 + N for signal N).
+        first_failed: the worker that failed first, or None. The others were stopped because of it.
+        chief_stdout: the standard output of worker 0.
+        was_asked: whether the launcher received SIGINT or SIGTERM.
+        restarts: number of restarts before this attempt.
     """
 
     exit_statuses: list[int]
@@ -49,25 +50,25 @@ class LaunchResult:
 
     @property
     def is_worth_a_restart(self) -> bool:
-        """Whether a worker died or failed; not the user's mistake, which it would make again, and no stop."""
+        """Whether a worker failed, but not by invalid input, which would fail again, or a requested stop."""
         return not self.was_asked and self.exit_status not in (0, USER_MISTAKE_STATUS, *STOPPED_STATUSES)
 
     @property
     def exit_status(self) -> int:
-        """Of the worker that failed first; 0 if none did."""
+        """The exit status of the worker that failed first; 0 if none failed."""
         return 0 if self.first_failed is None else self.exit_statuses[self.first_failed]
 
 
 def run_workers(num_workers: int, arguments: list[str], *, log_dir: Path, restarts: int = 0) -> LaunchResult:
     """Runs `reeltrain ARGUMENTS` in `num_workers` processes until all end; the first failure ends all.
 
-    The chief's stderr is shown as it comes; each worker's output is kept in `log_dir`/worker-<i>.log. SIGINT
-    and SIGTERM are handed on, so that the workers save and stop. No process is left behind, even if this one
-    is killed.
+    The chief's stderr is passed through; each worker's output goes to `log_dir`/worker-<i>.log. SIGINT and
+    SIGTERM are forwarded, so that the workers save and stop. No worker outlives this process, even if it is
+    killed.
 
     Args:
-        restarts: how often at most all are started again after one died or failed; the same command continues
-            from the newest checkpoint. Said on stderr.
+        restarts: the most times that all workers are restarted after one failed. The same command continues
+            from the newest checkpoint. Each restart is logged.
     """
     log_dir.mkdir(parents=True, exist_ok=True)
     attempt = 0
@@ -76,11 +77,9 @@ def run_workers(num_workers: int, arguments: list[str], *, log_dir: Path, restar
         if attempt == restarts or not result.is_worth_a_restart:
             return result
         attempt += 1
-        print(
+        log.info(
             f"launch    worker {result.first_failed} ended with status {result.exit_status}: all are started "
-            f"again from the newest checkpoint, restart {attempt} of {restarts}",
-            file=sys.stderr,
-            flush=True,
+            f"again from the newest checkpoint, restart {attempt} of {restarts}"
         )
 
 
@@ -98,10 +97,10 @@ def _run_once(num_workers: int, arguments: list[str], *, log_dir: Path) -> Launc
             reader.start()
         were_asked = threading.Event()
         try:
-            with _handing_on_signals(workers, were_asked):
+            with _forwarding_signals(workers, were_asked):
                 first_failed = _wait(workers)
         finally:
-            # One that was asked to stop has told the others, which end by themselves.
+            # A worker that received a signal has notified the others, which stop by themselves.
             stopped = any(worker.poll() in STOPPED_STATUSES for worker in workers)
             _end(workers, were_asked=were_asked.is_set() or stopped)
             for reader in readers:
@@ -116,7 +115,7 @@ def _run_once(num_workers: int, arguments: list[str], *, log_dir: Path) -> Launc
 
 def _start(arguments: list[str], addresses: list[str], index: int, *, log: IO[bytes]) -> subprocess.Popen:
     threads = str(max(1, (os.cpu_count() or 1) // len(addresses)))
-    # Workers that share a machine share its cores, too.
+    # The workers share the machine's cores.
     threading_defaults = {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads}
     return subprocess.Popen(
         [sys.executable, "-m", "launch.main", *arguments],
@@ -124,14 +123,14 @@ def _start(arguments: list[str], addresses: list[str], index: int, *, log: IO[by
         stdin=subprocess.DEVNULL,
         stdout=log if index else subprocess.PIPE,
         stderr=log if index else subprocess.PIPE,
-        # A terminal's Ctrl-C goes to us alone: we hand it on, once.
+        # A terminal sends Ctrl-C to this process only, which forwards it once.
         start_new_session=True,
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,
     )
 
 
 def _die_with_parent() -> None:
-    """In the child: asks the kernel to kill it when the launcher's thread ends, however that ends."""
+    """In the child: the kernel kills it when the launcher's thread ends for whatever reason."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -147,7 +146,7 @@ def _show(line: bytes) -> None:
 
 
 def _wait(workers: list[subprocess.Popen]) -> int | None:
-    """Returns when all have ended well (None) or one has failed (its index)."""
+    """Returns None when all have succeeded, or the index of the first that failed."""
     while True:
         statuses = [worker.poll() for worker in workers]
         failed = next((index for index, status in enumerate(statuses) if status), None)
@@ -157,9 +156,9 @@ def _wait(workers: list[subprocess.Popen]) -> int | None:
 
 
 def _end(workers: list[subprocess.Popen], *, were_asked: bool) -> None:
-    """Ends those still running: SIGTERM, some time, SIGKILL.
+    """Stops running workers: SIGTERM, a grace period, SIGKILL.
 
-    Workers that were asked already get no second signal: it would cut their saving short.
+    Workers that were asked to stop before get no second SIGTERM, which would interrupt their saving.
     """
     for worker in workers:
         if worker.poll() is None and not were_asked:
@@ -174,7 +173,7 @@ def _end(workers: list[subprocess.Popen], *, were_asked: bool) -> None:
 
 
 @contextlib.contextmanager
-def _handing_on_signals(workers: list[subprocess.Popen], were_asked: threading.Event) -> Iterator[None]:
+def _forwarding_signals(workers: list[subprocess.Popen], were_asked: threading.Event) -> Iterator[None]:
     def on_signal(signum: int, _frame: FrameType | None) -> None:
         were_asked.set()
         for worker in workers:

@@ -1,10 +1,10 @@
-"""One file a verb: options, checks, one call, output.
+"""One file per verb: options, checks, one call, output.
 
 prepare    ratings to a prepared dataset
 train      trains a recipe, or continues a run
-evaluate   metrics beside baselines
-predict    ratings of pairs of ids
+evaluate   test metrics of a run and of baselines
+predict    predicted ratings of (user, item) pairs
+recommend  the best items that a user has not rated
 config     all settings as YAML
-recommend  the best items a user has not rated
-verify     whether every layout of devices trains the same
+verify     whether all device layouts train the same model
 """

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import click
 
+from data_pipeline.logs import log
+from launch.evaluation_tables import full, full_spread, screen
+from launch.metrics_file import MetricsPath, metrics_of, write_metrics
 from launch.options import (
     best_option,
     existing_run,
@@ -17,16 +19,16 @@ from launch.options import (
     print_result,
     workdir_argument,
 )
-from launch.tables import spread_table, table
+from launch.tables import quoted
 
-# A line at least this often while rankings are made.
+# While rankings are computed, a line is logged at most this often.
 LINE_EVERY_SECS = 10.0
 
 
 class _Lengths(click.ParamType):
     """`5,10,20`"""
 
-    name = "K,K,…"
+    name = "K,K,..."
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
@@ -36,39 +38,47 @@ class _Lengths(click.ParamType):
         except ValueError:
             lengths = ()
         if not lengths or min(lengths) < 1:
-            self.fail(f"k must be whole numbers of at least 1 with commas between, got {value}", param, ctx)
+            self.fail(f"k must be integers of at least 1, separated by commas, got {value}", param, ctx)
         return lengths
 
 
 @click.command()
 @workdir_argument
-@click.option("-k", "ks", type=_Lengths(), help="Lengths of the lists.  [default: 5,10,20]")
+@click.option("-k", "ks", type=_Lengths(), help="Lengths of the ranked lists.  [default: 5,10,20]")
 @click.option(
     "--negatives",
     type=click.IntRange(min=0),
     default=100,
     show_default=True,
-    help="Items that each test item is ranked among in the sampled protocol; 0 leaves it out.",
+    help="Number of negatives per test item in the sampled protocol; 0 turns it off.",
 )
 @click.option(
     "--positive-from",
     type=float,
-    help="Lowest rating that makes a test item relevant.  [default: objective.positive_from, else any]",
+    help="Lowest rating of a relevant test item.  [default: objective.positive_from, else any rating]",
 )
 @click.option(
-    "--max-users", type=click.IntRange(min=1), help="Rank for so many users, drawn at random.  [default: all]"
+    "--max-users", type=click.IntRange(min=1), help="Rank for a random sample of this size.  [default: all]"
 )
-@click.option("--no-ranking", is_flag=True, help="Only RMSE and MAE.")
+@click.option("--no-ranking", is_flag=True, help="Compute only RMSE and MAE.")
 @click.option(
     "--mf/--no-mf",
     "trained",
     default=None,
-    help="Also train matrix factorization as a baseline.  [default: on up to 2,000,000 training rows]",
+    help="Also train matrix factorization as a baseline.  [default: up to 2,000,000 training rows]",
 )
 @click.option(
     "--seeds",
     type=click.IntRange(min=1),
-    help="Train the run again with the seeds 0 to N - 1, and tell mean and standard deviation.",
+    help="Train the run again with the seeds 0 to N - 1; print mean and standard deviation.",
+)
+@click.option(
+    "--full", "in_full", is_flag=True, help="Print more metrics, the slices and the whole protocol."
+)
+@click.option(
+    "--out",
+    type=MetricsPath(),
+    help="Also write all metrics to this .csv, .parquet or .json file, one value per row.",
 )
 @best_option
 @model_option
@@ -82,18 +92,22 @@ def evaluate(
     no_ranking: bool,
     trained: bool | None,
     seeds: int | None,
+    in_full: bool,
+    out: Path | None,
     best: bool,
     model: str | None,
     as_json: bool,
 ) -> None:
-    """Errors and rankings on the test split, beside baselines fitted on the same training rows.
+    """Compute test metrics of a run and of baselines.
 
-    WORKDIR is a trained run; by default the newest under runs/.
+    WORKDIR is a trained run; by default the newest one under runs/. The baselines are fitted to the same
+    training rows: global mean, user and item bias, popularity, EASE and matrix factorization.
     """
     workdir = existing_run(workdir, model)
     from trainer.run.trained_run import load_run
     from trainer.studies.seeds import evaluate_seeds
     from trainer.studies.trained_baseline import with_trained_baseline
+    from trainer.workdir.workdir import Workdir
 
     how: dict[str, Any] = {
         "ks": ks,
@@ -104,7 +118,8 @@ def evaluate(
         "progress": _Lines(),
     }
     if seeds is not None:
-        spread = evaluate_seeds(workdir, seeds, best=best, model=model, wanted=trained, say=_say, **how)
+        spread = evaluate_seeds(workdir, seeds, best=best, model=model, wanted=trained, say=log.info, **how)
+        evaluations = spread.evaluations
         fields = {
             "workdir": str(workdir),
             "seeds": spread.seeds,
@@ -112,28 +127,36 @@ def evaluate(
             "test_sd": spread.sd["model"],
             "baselines": {name: metrics for name, metrics in spread.mean.items() if name != "model"},
             "baselines_sd": {name: metrics for name, metrics in spread.sd.items() if name != "model"},
-            "protocol": spread.evaluations[0].protocol,
+            "protocol": evaluations[0].protocol,
         }
-        print_result(fields, spread_table(spread), as_json)
-        return
-    result = with_trained_baseline(load_run(workdir, best=best, model=model), wanted=trained, say=_say, **how)
-    fields = {
-        "workdir": str(workdir),
-        "test": result.test,
-        "baselines": result.baselines,
-        "slices": result.slices,
-        "counts": result.counts,
-        "protocol": result.protocol,
-    }
-    print_result(fields, table(result), as_json)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+        text = full_spread(spread) if in_full else ""
+    else:
+        run = load_run(workdir, best=best, model=model)
+        result = with_trained_baseline(run, wanted=trained, say=log.info, **how)
+        evaluations = [result]
+        fields = {
+            "workdir": str(workdir),
+            "test": result.test,
+            "baselines": result.baselines,
+            "slices": result.slices,
+            "counts": result.counts,
+            "protocol": result.protocol,
+        }
+        text = full(result) if in_full else ""
+    if not (in_full or as_json):
+        config, dataset = Workdir(workdir).read()
+        objective = config.objective
+        if positive_from is None:
+            positive_from = objective.positive_from
+        text = screen(evaluations, dataset, is_ranking=objective.is_ranking, positive_from=positive_from)
+    print_result(fields, text, as_json)
+    if out is not None:  # after the output, which a full disk must not lose
+        write_metrics(out, metrics_of(evaluations))
+        log.info(f"metrics   {quoted(out)}")
 
 
 class _Lines:
-    """Tells on stderr how far rankings are, where they take long."""
+    """Logs the progress of rankings that take long."""
 
     def __init__(self) -> None:
         self._shown = time.monotonic()
@@ -141,4 +164,4 @@ class _Lines:
     def __call__(self, name: str, done: int, total: int) -> None:
         if done < total and time.monotonic() - self._shown > LINE_EVERY_SECS:
             self._shown = time.monotonic()
-            print(f"ranking   {name}: {done:,} of {total:,} users", file=sys.stderr, flush=True)
+            log.info(f"ranking   {name}: {done:,} of {total:,} users")

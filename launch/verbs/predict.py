@@ -15,12 +15,13 @@ from launch.options import (
     print_result,
     workdir_argument,
 )
+from launch.tables import table
 
 
 @click.command()
 @workdir_argument
-@click.option("--user", help="A raw user id; needs --item.")
-@click.option("--item", help="A raw item id; needs --user.")
+@click.option("--user", help="A user id; requires --item.")
+@click.option("--item", help="An item id; requires --user.")
 @click.option("--pairs", type=AS_PATH, help="A CSV file with columns user_id and item_id.")
 @best_option
 @model_option
@@ -34,7 +35,11 @@ def predict(
     model: str | None,
     as_json: bool,
 ) -> None:
-    """Predicted ratings: the first ten test rows beside the actual ones, or what is asked for."""
+    """Predict ratings for pairs of users and items.
+
+    Without options: the first ten test rows, with their actual ratings. WORKDIR is a trained run; by default
+    the newest one under runs/.
+    """
     if (user is None) != (item is None):
         raise click.UsageError(
             f"--user and --item go together, got only {'--item' if user is None else '--user'}"
@@ -51,10 +56,11 @@ def predict(
     run = load_run(workdir, best=best, model=model)
     rows = predict(run, asked).to_dict("records")
     what = "score" if run.config.objective.is_ranking else "predicted"
-    lines = [f"{'user':>10}{'item':>10}{what:>11}{'actual':>8}"]
+    cells = []
     for row in rows:
         actual = "" if row["actual"] is None else f"{row['actual']:g}"
-        unknown = [what for what in ("user", "item") if not row[f"known_{what}"]]
-        note = f"  unknown {' and '.join(unknown)}" if unknown else ""
-        lines.append(f"{row['user_id']!s:>10}{row['item_id']!s:>10}{row['predicted']:11.2f}{actual:>8}{note}")
-    print_result({"workdir": str(workdir), "predictions": rows}, "\n".join(lines), as_json)
+        unknown = [name for name in ("user", "item") if not row[f"known_{name}"]]
+        note = f"unknown {' and '.join(unknown)}" if unknown else ""
+        cells.append([str(row["user_id"]), str(row["item_id"]), f"{row['predicted']:.2f}", actual, note])
+    text = table(["user", "item", what, "actual", ""], cells, left=(0, 1, 4))
+    print_result({"workdir": str(workdir), "predictions": rows}, text, as_json)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from data_pipeline.logs import log
 from launch.options import AS_PATH, data_argument, json_option, print_result, settings_option
+from launch.tables import quoted, table
 
 if TYPE_CHECKING:
     from data_pipeline.dataset.dataset import PreparedDataset
@@ -61,7 +62,11 @@ def reading_options(command: Callable) -> Callable:
 
 
 def with_options(settings: tuple[str, ...], options: dict[str, Any]) -> list[str]:
-    """The settings, and those that the options stand for; both of one key is an error."""
+    """The settings, with those of the shorthand options.
+
+    Raises:
+        click.UsageError: one key is given both ways.
+    """
     given = {key: value for key, value in options.items() if value is not None}
     for key in given:
         if any(setting.partition("=")[0].strip() == f"data.{key}" for setting in settings):
@@ -72,8 +77,8 @@ def with_options(settings: tuple[str, ...], options: dict[str, Any]) -> list[str
 @click.command()
 @data_argument
 @click.option("--out", type=AS_PATH, help="The new folder.")
-@click.option("--append", type=AS_PATH, metavar="DIR", help="Add DATA to this prepared dataset instead.")
-@click.option("--check", is_flag=True, help="DATA is a prepared dataset: read and verify all of it instead.")
+@click.option("--append", type=AS_PATH, metavar="DIR", help="Add DATA to this prepared dataset.")
+@click.option("--check", is_flag=True, help="Read and verify DATA, a prepared dataset.")
 @reading_options
 @settings_option
 @json_option
@@ -86,15 +91,15 @@ def prepare(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Splits and indexes ratings into a prepared dataset.
+    """Split and index ratings into a prepared dataset.
 
-    DATA is a MovieLens folder or file (ML-100K, 1M, 10M, the CSV ones), a CSV, TSV (also .gz, .zst) or
-    Parquet file, a folder or a glob of such files, or `generated`. Without it: MovieLens-100K if it can be
-    had, else generated ratings.
+    DATA is a MovieLens folder or file (ML-100K, 1M, 10M, or a CSV release), a CSV, TSV (also .gz, .zst) or
+    Parquet file, a folder or a glob of such files, or `generated`. Default: MovieLens-100K if it can be
+    downloaded, else generated ratings.
 
     \b
     reeltrain prepare ratings.csv --out prepared
-    reeltrain prepare new.csv --append prepared     # old indices and splits stay
+    reeltrain prepare new.csv --append prepared     # keeps existing indices and splits
     reeltrain prepare --check prepared
     """
     if sum([out is not None, append is not None, check]) > 1:
@@ -105,7 +110,7 @@ def prepare(
             raise click.UsageError(f"prepare takes only data.* settings, got {setting!r}")
     if check:
         if given:
-            raise click.UsageError(f"--check reads what is there, got the setting {given[0]!r}")
+            raise click.UsageError(f"--check takes no settings, got {given[0]!r}")
         if data is None:
             raise click.UsageError("--check needs DATA, the folder of a prepared dataset")
         dataset = _check(Path(data))
@@ -117,17 +122,17 @@ def prepare(
         raise click.UsageError("Missing option '--out'.")
     manifest = dataset.manifest
     print_result(
-        {key: manifest[key] for key in _SHOWN} | {"dataset": str(dataset.path)}, _told(dataset), as_json
+        {key: manifest[key] for key in _SHOWN} | {"dataset": str(dataset.path)}, _text(dataset), as_json
     )
 
 
-# Of the manifest, as it is.
+# Keys of the manifest that are printed as they are.
 _SHOWN = (
     *("rows", "dropped_rows", "first_dropped", "dropped_duplicates", "dropped_rare"),
     *("users", "items", "sparsity", "splits", "cold", "rating_scale", "rmse_floor", "fingerprint"),
     "appended",
 )
-# Settings of reading alone: another value for what is appended changes nothing of what is there.
+# Settings of reading: those of appended ratings may differ from those of the dataset.
 _OF_READING = ("format", "columns", "bad_rows", "users", "items")
 
 
@@ -142,7 +147,7 @@ def _prepare(data: str | None, out: Path, settings: list[str]) -> PreparedDatase
     check_split(config)
     require_empty(out)
     source = open_source(data, config)
-    print(f"data      {source.described}", file=sys.stderr)
+    log.info(f"data      {source.described}")
     return prepare_dataset(source, config, out, quiet=False)
 
 
@@ -159,7 +164,7 @@ def _append(data: str | None, folder: Path, settings: list[str]) -> PreparedData
             raise click.UsageError(f"{folder} is prepared, its split is fixed: {setting!r} has no effect")
     open_dataset(folder)
     source = open_source(data, data_config(settings))
-    print(f"data      {source.described}", file=sys.stderr)
+    log.info(f"data      {source.described}")
     return append_ratings(source, folder, quiet=False)
 
 
@@ -167,38 +172,37 @@ def _check(folder: Path) -> PreparedDataset:
     from data_pipeline.dataset.check import check_dataset
 
     dataset = check_dataset(folder)
-    print(f"checked   {folder}: every byte is as it was written", file=sys.stderr)
+    log.info(f"checked   {quoted(folder)}: all checksums, counts and indices match")
     return dataset
 
 
-def _told(dataset: PreparedDataset) -> str:
-    """What a person wants to know of a prepared dataset."""
+def _text(dataset: PreparedDataset) -> str:
+    """Counts of the dataset and of its splits, what was dropped, and where it is."""
     manifest = dataset.manifest
-    splits = ", ".join(f"{name} {rows:,}" for name, rows in manifest["splits"].items())
     lines = [
         f"{manifest['rows']:,} ratings, {manifest['users']:,} users, {manifest['items']:,} items, "
-        f"sparsity {manifest['sparsity']:.2%}: {splits}"
+        f"sparsity {manifest['sparsity']:.2%}"
     ]
-    lines += _dropped(manifest, "")
+    cells = []
+    for split, rows in manifest["splits"].items():
+        cold = manifest["cold"].get(split)
+        unknown = ["", "", ""] if cold is None else [f"{cold[key]:,}" for key in ("users", "items", "rows")]
+        cells.append([split, f"{rows:,}", *unknown])
+    lines.append(table(["split", "rows", "unknown users", "unknown items", "affected rows"], cells))
+    lines += _dropped(manifest, "dropped")
     for new in manifest["appended"][-1:]:
-        lines += _dropped(new, f"of {new['rows_read']:,} appended ratings ")
-    for split, cold in manifest["cold"].items():
-        if cold["rows"]:
-            lines.append(
-                f"{split}: {cold['rows']:,} rows have ids that training has not: "
-                f"{cold['users']:,} users, {cold['items']:,} items"
-            )
+        lines += _dropped(new, f"dropped of {new['rows_read']:,} appended ratings")
     if manifest["rmse_floor"] is not None:
         lines.append(f"planted noise: no model can reach a test RMSE much below {manifest['rmse_floor']:.4f}")
-    return "\n".join([*lines, f"prepared dataset: {dataset.path}"])
+    return "\n".join([*lines, f"dataset: {quoted(dataset.path)}"])
 
 
-def _dropped(counts: dict[str, Any], of: str) -> list[str]:
-    """How many rows are not there and why, and the names of the first bad ones."""
+def _dropped(counts: dict[str, Any], title: str) -> list[str]:
+    """How many rows were dropped for which reason, and the first bad ones."""
     dropped = {
         "bad rows": counts["dropped_rows"],
-        "repeated ratings": counts["dropped_duplicates"],
-        "of users or items with few ratings": counts["dropped_rare"],
+        "duplicate ratings": counts["dropped_duplicates"],
+        "ratings of rare users or items": counts["dropped_rare"],
     }
-    told = ", ".join(f"{rows:,} {what}" for what, rows in dropped.items() if rows)
-    return [f"{of}dropped: {told}"] * bool(told) + [f"  {line}" for line in counts["first_dropped"]]
+    reasons = ", ".join(f"{rows:,} {reason}" for reason, rows in dropped.items() if rows)
+    return [f"{title}: {reasons}"] * bool(reasons) + [f"  {line}" for line in counts["first_dropped"]]

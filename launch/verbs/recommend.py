@@ -14,19 +14,23 @@ from launch.options import (
     print_result,
     workdir_argument,
 )
+from launch.tables import one_line, table
 
 
 @click.command()
 @workdir_argument
-@click.option("--user", help="A raw user id.  [default: the user of the first test row]")
-@click.option("-k", default=10, show_default=True, help="How many items.")
+@click.option("--user", help="A user id.  [default: the user of the first test row]")
+@click.option("-k", default=10, show_default=True, help="Number of items.")
 @best_option
 @model_option
 @json_option
 def recommend(
     workdir: Path | None, user: str | None, k: int, best: bool, model: str | None, as_json: bool
 ) -> None:
-    """The k best items that a user has not rated yet."""
+    """List the best items that a user has not rated.
+
+    WORKDIR is a trained run; by default the newest one under runs/.
+    """
     if k < 1:
         raise click.BadParameter(f"k must be at least 1, got {k}", param_hint="-k")
     workdir = existing_run(workdir, model)
@@ -35,15 +39,20 @@ def recommend(
 
     result = recommend(load_run(workdir, best=best, model=model), user, k=k)
     items = result.items.to_dict("records")
+    user_id = one_line(str(result.user_id))
     lines = [
-        f"for user {result.user_id}, nothing already rated"
+        f"user {user_id}: items not rated yet, best first"
         if result.known_user
-        else f"user {result.user_id} is not in the training data: the items best liked by everybody"
+        else f"user {user_id} is not in the training data: the items rated highest by all users"
     ]
-    for rank, item in enumerate(items, start=1):
-        lines.append(f"{rank:3}. {item['title'] or item['item_id']}  ({item['score']:.2f})")
+    if items:
+        cells = [
+            [str(rank), str(item["title"] or item["item_id"]), f"{item['score']:.2f}"]
+            for rank, item in enumerate(items, start=1)
+        ]
+        lines.append(table(["", "item", "score"], cells, left=(1,)))
     if len(items) < k:
-        lines.append(f"{len(items)} of {k} asked for: training knows no more that the user has not rated")
+        lines.append(f"{len(items)} of {k}: the user has rated every other item")
     fields = {
         "workdir": str(workdir),
         "user_id": result.user_id,

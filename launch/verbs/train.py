@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from data_pipeline.logs import log
+from launch.evaluation_tables import head
 from launch.options import (
     AS_PATH,
     config_option,
@@ -19,11 +21,12 @@ from launch.options import (
     recipe_option,
     settings_option,
 )
+from launch.tables import quoted
 
 
 @click.command()
 @data_argument
-@click.option("--workdir", type=AS_PATH, help="Where the run is kept.  [default: runs/<data>-<recipe>]")
+@click.option("--workdir", type=AS_PATH, help="Folder of the run.  [default: runs/<data>-<recipe>]")
 @recipe_option
 @config_option
 @settings_option
@@ -38,9 +41,10 @@ def train(
     model: str | None,
     as_json: bool,
 ) -> None:
-    """Trains a recipe on DATA; in a workdir that a run was begun in, continues it.
+    """Train a recipe on ratings, or continue a run.
 
-    DATA is what `prepare` takes, or a prepared dataset.
+    DATA is a prepared dataset, or ratings as `prepare` reads them. If the workdir has a run, training
+    continues from its newest checkpoint.
     """
     from data_pipeline.dataset.manifest import MANIFEST
     from data_pipeline.prepare.splitting.rules import check_split
@@ -49,7 +53,7 @@ def train(
     from trainer.config.own_model import named_model
     from trainer.workdir.workdir import Workdir
 
-    # Mistakes are reported before the seconds that TensorFlow takes to load.
+    # Invalid input is reported before TensorFlow loads, which takes seconds.
     if model is not None and any(setting.partition("=")[0].strip() == "model.name" for setting in settings):
         raise click.UsageError("give --model or --set model.name, got both")
     file = read_config(config_file)
@@ -61,7 +65,7 @@ def train(
         open_source(data, run_config.data)
     if workdir is not None:
         Workdir(workdir).require_usable()
-    print("reeltrain: loading TensorFlow …", file=sys.stderr, flush=True)
+    log.info("loading TensorFlow ...")
     from trainer.train import train
 
     result = train(data, recipe=recipe, config=file, settings=settings, workdir=workdir, model=model)
@@ -79,13 +83,11 @@ def train(
         "examples_per_sec": result.examples_per_sec,
     }
     if result.stopped_by is None:
-        errors = (
-            "  ".join(f"{name.upper()} {value:.4f}" for name, value in result.test.items())
-            or "nothing to judge by"
-        )
+        metrics = "  ".join(f"{head(name)} {value:.4f}" for name, value in result.test.items())
         text = (
-            f"test {errors}  (step {result.step}, train loss {result.train_loss:.4f})\n"
-            f"curves: {_tensorboard()} --logdir {result.workdir}"
+            f"test {metrics or 'not evaluated: no test rows'}  "
+            f"(step {result.step}, train loss {result.train_loss:.4f})\n"
+            f"curves: {quoted(_tensorboard(), '--logdir', result.workdir)}"
         )
     else:
         text = f"stopped at step {result.step}, checkpoint saved; the same command continues"
@@ -95,7 +97,7 @@ def train(
 
 
 def _tensorboard() -> str:
-    """The command as it can be typed here: of our environment, where that is not on the PATH."""
+    """The command's name, or its path in this environment if that is not on the PATH."""
     return (
         "tensorboard"
         if shutil.which("tensorboard")

@@ -65,7 +65,7 @@ def test_evaluate_prints_model_and_baselines(project):
     assert set(result["slices"]) == {"warm", "cold_users", "cold_items"}
     assert result["counts"]["all"]["rows"] == 100
     assert "clipped to [1, 5]" in result["protocol"]
-    text = run(project, "evaluate", "-k", "7").stdout
+    text = run(project, "evaluate", "-k", "7", "--full").stdout
     for value in (result["test"]["rmse"], result["test"]["ndcg@7"], result["baselines"]["ease"]["hr@7"]):
         assert f"{value:.4f}" in text
     assert result["protocol"].splitlines()[0] in text
@@ -84,8 +84,8 @@ def test_evaluate_without_ranking_prints_errors_only(project):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        (("-k", "5,x"), "k must be whole numbers of at least 1 with commas between, got 5,x"),
-        (("-k", "0"), "k must be whole numbers of at least 1 with commas between, got 0"),
+        (("-k", "5,x"), "k must be integers of at least 1, separated by commas, got 5,x"),
+        (("-k", "0"), "k must be integers of at least 1, separated by commas, got 0"),
         (("--negatives", "-1"), "-1 is not in the range x>=0"),
         (("--max-users", "0"), "0 is not in the range x>=1"),
     ],
@@ -121,12 +121,10 @@ def test_recommend_prints_titles_and_says_what_it_does_for_the_unknown(project):
     assert set(result["items"][0]) == {"item_id", "title", "score"}
     assert result["items"][0]["title"].startswith("Generated movie ")
     text = run(project, "recommend", "--user", "nobody", "-k", "2").stdout
-    assert "nobody is not in the training data: the items best liked by everybody" in text
-    assert len(text.splitlines()) == 3
+    assert "nobody is not in the training data: the items rated highest by all users" in text
+    assert len(text.splitlines()) == 4
     text = run(project, "recommend", "--user", "1", "-k", "5000").stdout
-    assert text.splitlines()[-1].endswith(
-        "of 5000 asked for: training knows no more that the user has not rated"
-    )
+    assert text.splitlines()[-1].endswith(" of 5000: the user has rated every other item")
 
 
 @pytest.mark.slow

@@ -1,8 +1,9 @@
-"""What a run is about to do, in words."""
+"""What a run is about to do, in a few lines."""
 
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,11 +13,11 @@ import tensorflow as tf
 from data_pipeline.batches.order import BatchOrder
 from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.dataset.summary import protocol
-from trainer.config import PARTS, Config, TrainConfig
+from trainer.config import RECIPES, Config, TrainConfig, make_config
 from trainer.run.devices import Devices
 from trainer.workdir.workdir import Workdir
 
-# Of a model's embedding tables, the largest.
+# The largest embedding tables of a model.
 SHOWN_TABLES = 4
 
 
@@ -28,27 +29,55 @@ def plan_lines(
     block_steps: int,
     folder: Workdir,
 ) -> Iterator[str]:
-    """One line a fact: data, settings, devices, and how the global batch is cut, with the arithmetic."""
+    """Data, settings, devices, and how the global batch is divided, with the arithmetic; one line each."""
     manifest = dataset.manifest
     yield f"          {manifest['users']:,} users, {manifest['items']:,} items; {protocol(dataset)}"
     if manifest["rmse_floor"] is not None:
-        yield f"          planted noise: no model can get a test RMSE much below {manifest['rmse_floor']:.4f}"
-    yield f"recipe    {config.recipe}"
-    for part in PARTS:
-        values = (f"{k.partition('.')[2]}={v}" for k, v in config.flat().items() if k.startswith(part + "."))
-        yield f"          {part}: {' '.join(values)}"
-    batch, workers, local = config.train.global_batch_size, devices.num_workers, devices.local_replicas
+        floor = manifest["rmse_floor"]
+        yield f"          planted noise: no model can reach a test RMSE much below {floor:.4f}"
+    yield f"recipe    {recipe_and_changes(config)}; all settings are in config.json"
     yield f"devices   {devices.description}, {devices.precision}"
+    batch, workers, local = config.train.global_batch_size, devices.num_workers, devices.local_replicas
     yield (
-        f"batches   global batch {batch} = {workers} worker(s) x {local} replica(s) "
-        f"x {batch // workers // local}; "
-        f"{order.steps_per_epoch} steps an epoch, {block_steps} a compiled call"
+        f"batches   {batch:,} rows = {_count(workers, 'worker')} x {_count(local, 'replica')} "
+        f"x {_count(batch // workers // local, 'row')}; {_count(order.steps_per_epoch, 'step')} per epoch, "
+        f"{block_steps:,} per compiled call"
     )
-    yield f"workdir   {folder.path}"
+    yield f"workdir   {shlex.quote(str(folder.path))}"
+
+
+def recipe_and_changes(config: Config) -> str:
+    """The recipe, and the settings that differ from it, each as `--set` takes it.
+
+    >>> recipe_and_changes(make_config("mf", RECIPES, ["train.epochs=2", "model.hidden_units=8,4"]))
+    'mf with model.hidden_units=8,4 train.epochs=2'
+    """
+    recipe = make_config(config.recipe, RECIPES).flat() if config.recipe in RECIPES else Config().flat()
+    changed = [
+        shlex.quote(f"{key}={_as_text(value)}")
+        for key, value in config.flat().items()
+        if key != "recipe" and value != recipe[key]
+    ]
+    return f"{config.recipe} with {' '.join(changed)}" if changed else config.recipe
+
+
+def _as_text(value: Any) -> str:
+    """As `--set` takes it."""
+    if isinstance(value, tuple | list):
+        return ",".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+def _count(number: int, noun: str) -> str:
+    """
+    >>> _count(1, "step"), _count(2375, "step")
+    ('1 step', '2,375 steps')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def memory_line(model: keras.Model, optimizer: keras.optimizers.Optimizer, config: Config) -> str:
-    """How the largest embedding tables are trained, and a device's memory for weights and optimizer."""
+    """How the largest embedding tables are trained, and the memory of weights and optimizer per device."""
     tables = sorted((v for v in model.trainable_variables if hasattr(v, "table")), key=_bytes, reverse=True)
     ways = [
         f"{variable.path.split('/')[-2]} {variable.shape[0]:,} x {variable.shape[1]} "
@@ -62,7 +91,7 @@ def memory_line(model: keras.Model, optimizer: keras.optimizers.Optimizer, confi
     )
     return (
         f"tables    {', '.join(ways) or 'none'} (model.tables={config.model.tables}); "
-        f"{weights:,.1f} MB of weights + {state:,.1f} MB of optimizer state a device"
+        f"per device {weights:,.1f} MB of weights, {state:,.1f} MB of optimizer state"
     )
 
 
@@ -71,25 +100,25 @@ def _bytes(variable: Any) -> int:
 
 
 def batch_order(config: TrainConfig, dataset: PreparedDataset) -> BatchOrder:
-    """The order in which a run takes the training rows."""
+    """The order in which a run reads the training rows."""
     return BatchOrder(dataset.num_rows("train"), config.global_batch_size, config.seed)
 
 
 def last_step(config: TrainConfig, order: BatchOrder) -> int:
-    """Where training ends, counted from the run's start: after the last epoch, or before."""
+    """The step at which training ends, counted from the run's start: `max_steps`, or the last epoch's end."""
     whole = config.epochs * order.steps_per_epoch
     return min(whole, config.max_steps or whole)
 
 
-# Rows of a compiled call when `train.steps_per_loop` is 0: some tens of milliseconds of work, beside which
-# the call costs nothing, and a superbatch of about 1 MB.
+# Rows per compiled call when `train.steps_per_loop` is 0: tens of milliseconds of work, which makes the cost
+# of the call negligible, and a superbatch of about 1 MB.
 AUTO_ROWS_PER_LOOP = 65_536
 
 
 def choose_block_steps(order: BatchOrder, config: TrainConfig) -> int:
-    """K: `steps_per_loop`, or enough for about `AUTO_ROWS_PER_LOOP` rows.
+    """Steps per compiled call: `steps_per_loop`, or enough for about `AUTO_ROWS_PER_LOOP` rows.
 
-    At most an epoch's steps, and those between two checkpoints.
+    At most the steps of an epoch, and the steps between two checkpoints.
     """
     wanted = config.steps_per_loop or max(1, AUTO_ROWS_PER_LOOP // order.global_batch_size)
     return min(wanted, order.steps_per_epoch, config.checkpoint_every_steps or wanted)

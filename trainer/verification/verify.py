@@ -86,20 +86,6 @@ class Verification:
             "no_reference": self.no_reference,
         }
 
-    def text(self) -> str:
-        """For people: a table of largest differences."""
-        lines = [f"{'layout':15}{'against':15}{'loss':>9}{'weights':>9}{'metrics':>9}"]
-        for c in self.comparisons:
-            values = (c.loss_difference, c.weight_difference, c.metric_difference)
-            shown = "".join(f"{'-' if value is None else format(value, '.1e'):>9}" for value in values)
-            lines.append(f"{c.name:15}{c.against:15}{shown}  {'FAILED' if c.failure else 'ok'}")
-        if self.no_reference:
-            lines.append(self.no_reference)
-        lines.append(f"covered: {', '.join(self.covered)}")
-        result = "passed" if self.passed else "FAILED"
-        lines.append(f"{result}: {self.steps} steps in {self.precision}, tolerance {self.tolerance:g}")
-        return "\n".join(lines)
-
 
 def verify(
     data: str | Path | pd.DataFrame | None,

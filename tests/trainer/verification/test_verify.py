@@ -229,7 +229,7 @@ def test_layouts_are_compared_also_for_a_model_without_reference(dataset, monkey
         command=(),
     )
     assert [comparison.name for comparison in result.comparisons] == ["2 replicas"]
-    assert "no reference for model mlp" in result.text()
+    assert "no reference for model mlp" in result.no_reference
     assert result.passed
 
 
