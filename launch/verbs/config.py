@@ -15,7 +15,7 @@ from launch.options import config_option, recipe_option, settings_option
 @settings_option
 @click.option("--json", "as_json", is_flag=True, help="Print the configuration as one JSON object.")
 def config(recipe: str | None, config_file: Path | None, settings: tuple[str, ...], as_json: bool) -> None:
-    """Print the whole configuration as YAML, which `train --config` reads.
+    """Print all settings as YAML, for `train --config`.
 
     \b
     reeltrain config --recipe mf > run.yaml

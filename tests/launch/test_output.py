@@ -12,7 +12,7 @@ import sys
 
 import pyarrow.parquet as pq
 import pytest
-from trainer.recipes import RECIPES
+from trainer.config import RECIPES
 
 from data_pipeline.config import DataConfig
 from data_pipeline.prepare.prepare import prepare_dataset
