@@ -12,7 +12,6 @@ import sys
 
 import pyarrow.parquet as pq
 import pytest
-from trainer.config import RECIPES
 
 from data_pipeline.config import DataConfig
 from data_pipeline.prepare.prepare import prepare_dataset
@@ -22,7 +21,7 @@ from launch.main import main
 from launch.metrics_file import Metric, metrics_of, write_metrics
 from launch.tables import quoted, table
 from support import runs
-from trainer.config import Config, make_config
+from trainer.config import RECIPES, Config, make_config
 from trainer.evaluation.evaluate import Evaluation
 from trainer.run.plan import recipe_and_changes
 
