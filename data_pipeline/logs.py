@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,12 +20,18 @@ if TYPE_CHECKING:
 log = logging.getLogger("reeltrain")
 
 
-@functools.cache
 def console() -> Console:
     """The console on stderr, shared by log lines and progress displays: neither overwrites the other."""
+    # While a progress display is shown, rich puts a proxy in the place of stderr.
+    return _console_on(getattr(sys.stderr, "rich_proxied_file", sys.stderr))
+
+
+@functools.lru_cache(maxsize=1)
+def _console_on(stream: TextIO) -> Console:
+    # By stream: rich decides once whether a console is interactive, and stderr may be redirected.
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    return Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 class _ConsoleHandler(logging.Handler):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +17,7 @@ from data_pipeline.dataset.manifest import write_manifest
 from data_pipeline.dataset.new_folder import replaced_folder
 from data_pipeline.dataset.splits import SPLITS
 from data_pipeline.errors import UserError
+from data_pipeline.logs import shown
 from data_pipeline.parsing.chunks import ReadReport
 from data_pipeline.prepare.prepare import ExistingRows, close_staging, open_staging, stage, write_files
 from data_pipeline.prepare.progress import PrepareProgress
@@ -44,75 +47,72 @@ def append_ratings(source: RatingsSource, path: Path, *, quiet: bool = True) -> 
         raise UserError(f"{path}: appended ratings must be one set, got a predefined pair of train and test")
     open_dataset(path)
     progress = PrepareProgress(quiet=quiet)
-    try:
-        with (
-            replaced_folder(path) as folder,
-            computed_in_background(lambda: source.fingerprint) as fingerprint,
-        ):
-            # Opened again, now under the lock: another process may have replaced the dataset meanwhile.
-            dataset = open_dataset(path)
-            config = dataset.settings
-            users, items = dataset.user_vocabulary.ids, dataset.item_vocabulary.ids
-            staging = open_staging(folder, seed=config.split_seed, users=users, items=items)
-            try:
-                split_numbers = []
-                for split_number, batch in _stored_rows(dataset):
-                    staging.append(batch)
-                    split_numbers.append(np.full(len(batch), split_number, np.uint8))
-                num_existing = staging.num_rows
-                report = ReadReport()
-                stage(_same_columns(source, dataset), staging, report, progress)
-                staging.finish()
-                existing = ExistingRows(
-                    np.concatenate(split_numbers), num_users=len(users), num_items=len(items)
-                )
-                assignment = assign_splits(
-                    staging,
-                    config,
-                    existing_splits=existing.split_of_row,
-                    say=lambda what: progress.selecting(what, staging.num_rows),
-                )
-                facts = write_files(
-                    folder,
-                    staging,
-                    assignment,
-                    _merged_side_table("user_id", dataset.users, dataset.others(OTHER_USERS), source.users),
-                    _merged_side_table("item_id", dataset.items, dataset.others(OTHER_ITEMS), source.items),
-                    progress,
-                    existing=existing,
-                )
-            finally:
-                close_staging(staging)
-            previous = dataset.manifest
-            appended = {
-                "source_fingerprint": fingerprint.result(),
-                "source_files": [file.name for file in source.files],
-                "rows_read": staging.num_rows - num_existing,
-                "dropped_rows": report.dropped_rows,
-                "first_dropped": report.first_dropped,
-                "dropped_duplicates": facts["dropped_duplicates"],
-                "dropped_rare": facts["dropped_rare"],
-            }
-            fingerprints = previous["source_fingerprint"] + appended["source_fingerprint"]
-            cumulative = ("dropped_duplicates", "dropped_rare")
-            write_manifest(
-                folder,
-                {
-                    "name": previous["name"],
-                    "dropped_rows": previous["dropped_rows"] + report.dropped_rows,
-                    "first_dropped": previous["first_dropped"],
-                    "rmse_floor": None,
-                    "settings": previous["settings"],
-                    **facts,
-                    **{key: previous[key] + facts[key] for key in cumulative},
-                    "source_fingerprint": hashlib.sha256(fingerprints.encode()).hexdigest(),
-                    "source_files": previous["source_files"],
-                    "appended": [*previous["appended"], appended],
-                },
+    with (
+        shown(quiet=quiet),
+        contextlib.closing(progress),
+        replaced_folder(path) as folder,
+        computed_in_background(lambda: source.fingerprint) as fingerprint,
+    ):
+        # Opened again, now under the lock: another process may have replaced the dataset meanwhile.
+        dataset = open_dataset(path)
+        config = dataset.settings
+        users, items = dataset.user_vocabulary.ids, dataset.item_vocabulary.ids
+        staging = open_staging(folder, seed=config.split_seed, users=users, items=items)
+        try:
+            split_numbers = []
+            for split_number, batch in _stored_rows(dataset):
+                staging.append(batch)
+                split_numbers.append(np.full(len(batch), split_number, np.uint8))
+            num_existing = staging.num_rows
+            report = ReadReport()
+            stage(_same_columns(source, dataset), staging, report, progress)
+            staging.finish()
+            existing = ExistingRows(np.concatenate(split_numbers), num_users=len(users), num_items=len(items))
+            assignment = assign_splits(
+                staging,
+                config,
+                existing_splits=existing.split_of_row,
+                on_phase=lambda phase: progress.selecting(phase, staging.num_rows),
             )
-    finally:
-        progress.close()
+            facts = write_files(
+                folder,
+                staging,
+                assignment,
+                _merged_side_table("user_id", dataset.users, dataset.others(OTHER_USERS), source.users),
+                _merged_side_table("item_id", dataset.items, dataset.others(OTHER_ITEMS), source.items),
+                progress,
+                existing=existing,
+            )
+        finally:
+            close_staging(staging)
+        new = {
+            "source_fingerprint": fingerprint.result(),
+            "source_files": [file.name for file in source.files],
+            "rows_read": staging.num_rows - num_existing,
+            "dropped_rows": report.dropped_rows,
+            "first_dropped": report.first_dropped,
+            "dropped_duplicates": facts["dropped_duplicates"],
+            "dropped_rare": facts["dropped_rare"],
+        }
+        write_manifest(folder, _manifest_of_both(dataset.manifest, facts, new))
     return open_dataset(path)
+
+
+def _manifest_of_both(before: dict[str, Any], facts: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of a dataset after an append; `facts` describe its files, `new` the appended rows."""
+    both = before["source_fingerprint"] + new["source_fingerprint"]
+    return {
+        "name": before["name"],
+        "dropped_rows": before["dropped_rows"] + new["dropped_rows"],
+        "first_dropped": before["first_dropped"],
+        "rmse_floor": None,
+        "settings": before["settings"],
+        **facts,
+        **{key: before[key] + facts[key] for key in ("dropped_duplicates", "dropped_rare")},
+        "source_fingerprint": hashlib.sha256(both.encode()).hexdigest(),
+        "source_files": before["source_files"],
+        "appended": [*before["appended"], new],
+    }
 
 
 def _stored_rows(dataset: PreparedDataset) -> Iterator[tuple[int, pa.RecordBatch]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from data_pipeline.dataset.dataset import PreparedDataset, open_dataset
 from data_pipeline.dataset.manifest import MANIFEST, write_manifest
 from data_pipeline.dataset.new_folder import new_folder
 from data_pipeline.dataset.splits import DROPPED
+from data_pipeline.logs import shown
 from data_pipeline.parsing.chunks import ReadReport
 from data_pipeline.prepare.progress import PrepareProgress
 from data_pipeline.prepare.splitting.assign import SplitAssignment, assign_splits
@@ -54,47 +56,46 @@ def prepare_dataset(
     """
     check_split(config)
     progress = PrepareProgress(quiet=quiet)
-    try:
-        with (
-            new_folder(out, last=MANIFEST) as folder,
-            computed_in_background(lambda: source.fingerprint) as fingerprint,
-        ):
-            staging = open_staging(folder, seed=config.split_seed)
-            try:
-                report = ReadReport()
-                stage(source, staging, report, progress)
-                num_train = None
-                if source.test is not None:
-                    num_train = staging.num_rows
-                    stage(source.test, staging, report, progress)
-                staging.finish()
-                progress.selecting("assigning splits", staging.num_rows)
-                assignment = assign_splits(
-                    staging,
-                    config,
-                    num_train=num_train,
-                    distinct=distinct,
-                    say=lambda what: progress.selecting(what, staging.num_rows),
-                )
-                facts = write_files(folder, staging, assignment, source.users, source.items, progress)
-            finally:
-                close_staging(staging)
-            write_manifest(
-                folder,
-                {
-                    "name": source.name,
-                    "dropped_rows": report.dropped_rows,
-                    "first_dropped": report.first_dropped,
-                    "rmse_floor": source.rmse_floor,
-                    "settings": asdict(config),
-                    **facts,
-                    "source_fingerprint": fingerprint.result(),
-                    "source_files": [path.name for path in source.files],
-                    "appended": [],
-                },
+    with (
+        shown(quiet=quiet),
+        contextlib.closing(progress),
+        new_folder(out, last=MANIFEST) as folder,
+        computed_in_background(lambda: source.fingerprint) as fingerprint,
+    ):
+        staging = open_staging(folder, seed=config.split_seed)
+        try:
+            report = ReadReport()
+            stage(source, staging, report, progress)
+            num_train = None
+            if source.test is not None:
+                num_train = staging.num_rows
+                stage(source.test, staging, report, progress)
+            staging.finish()
+            progress.selecting("assigning splits", staging.num_rows)
+            assignment = assign_splits(
+                staging,
+                config,
+                num_train=num_train,
+                distinct=distinct,
+                on_phase=lambda phase: progress.selecting(phase, staging.num_rows),
             )
-    finally:
-        progress.close()
+            facts = write_files(folder, staging, assignment, source.users, source.items, progress)
+        finally:
+            close_staging(staging)
+        write_manifest(
+            folder,
+            {
+                "name": source.name,
+                "dropped_rows": report.dropped_rows,
+                "first_dropped": report.first_dropped,
+                "rmse_floor": source.rmse_floor,
+                "settings": asdict(config),
+                **facts,
+                "source_fingerprint": fingerprint.result(),
+                "source_files": [path.name for path in source.files],
+                "appended": [],
+            },
+        )
     return open_dataset(out)
 
 

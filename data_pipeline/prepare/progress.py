@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
+from rich.progress import BarColumn, Progress, TextColumn
+
+from data_pipeline.logs import console, log
 from data_pipeline.parsing.chunks import ReadReport
 
 # No progress is shown before this time.
@@ -16,7 +18,7 @@ READING, SELECTING = 0.6, 0.2
 
 
 class PrepareProgress:
-    """Shows phase, rows, rows/s and time left: one line that is updated in a terminal, else a line every 5 s.
+    """Shows phase, rows, rows/s and time left: a bar on a terminal, otherwise a line now and then in the log.
 
     Args:
         quiet: shows nothing.
@@ -26,17 +28,17 @@ class PrepareProgress:
         self._quiet = quiet
         self._begun = time.monotonic()
         self._shown_at = 0.0
-        self._is_terminal = sys.stderr.isatty()
-        self._width = 0
+        self._is_terminal = console().is_terminal
+        self._bar: Progress | None = None
 
     def reading(self, report: ReadReport, num_rows: int) -> None:
         """To be called after every batch read."""
         done = report.bytes_read / report.total_bytes if report.total_bytes else None
         self._show("reading", num_rows, done, 0.0, READING)
 
-    def selecting(self, what: str, num_rows: int) -> None:
+    def selecting(self, phase: str, num_rows: int) -> None:
         """To be called before every step between reading and writing."""
-        self._show(what, num_rows, 0.0, READING, SELECTING)
+        self._show(phase, num_rows, 0.0, READING, SELECTING)
 
     def writing(self, num_done: int, num_rows: int) -> None:
         """To be called after every group of rows written."""
@@ -44,10 +46,10 @@ class PrepareProgress:
         self._show("writing", num_done, num_done / max(1, num_rows), begin, 1 - begin)
 
     def close(self) -> None:
-        """Clears the progress line of the terminal."""
-        if self._width:
-            print("\r" + " " * self._width + "\r", end="", file=sys.stderr, flush=True)
-            self._width = 0
+        """Removes the bar."""
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
 
     def _show(self, phase: str, num_rows: int, done: float | None, begin: float, share: float) -> None:
         now = time.monotonic()
@@ -57,10 +59,23 @@ class PrepareProgress:
             return
         self._shown_at = now
         text = f"prepare   {phase}: {num_rows:,} rows, {num_rows / took:,.0f} rows/s"
-        if done is not None and (overall := begin + share * min(done, 1.0)) > 0:
-            text += f", {took / overall - took:.0f} s left"
+        overall = 0.0 if done is None else begin + share * min(done, 1.0)
+        left = f", {took / overall - took:.0f} s left" if overall > 0 else ""
         if self._is_terminal:
-            print("\r" + text.ljust(self._width), end="", file=sys.stderr, flush=True)
-            self._width = len(text)
+            self._update_bar(f"{text}{left}", overall)
         else:
-            print(text, file=sys.stderr, flush=True)
+            log.info(f"{text}{left}")
+
+    def _update_bar(self, text: str, overall: float) -> None:
+        if self._bar is None:
+            # Drawn here, not by a thread of its own, which would compete with the reading threads.
+            self._bar = Progress(
+                BarColumn(),
+                TextColumn("{task.description}", markup=False),
+                console=console(),
+                transient=True,
+                auto_refresh=False,
+            )
+            self._bar.add_task("", total=1.0)
+            self._bar.start()
+        self._bar.update(self._bar.task_ids[0], completed=overall, description=text, refresh=True)

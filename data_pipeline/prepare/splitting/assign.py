@@ -43,7 +43,7 @@ def assign_splits(
     num_train: int | None = None,
     existing_splits: np.ndarray | None = None,
     distinct: bool = False,
-    say: Callable[[str], None] = lambda _phase: None,
+    on_phase: Callable[[str], None] = lambda _phase: None,
 ) -> SplitAssignment:
     """Resolves repeated ratings, applies the k-core and splits the remaining rows.
 
@@ -51,7 +51,7 @@ def assign_splits(
         num_train: with a predefined pair, the number of training rows; all later rows are test rows.
         existing_splits: splits of the first rows, which do not change (`prepare --append`).
         distinct: skips the search for repeated ratings.
-        say: called with the name of each phase.
+        on_phase: called with the name of each phase as it begins.
 
     Raises:
         UserError: a repeated rating with `duplicates=error`, or an empty train or test split.
@@ -63,7 +63,7 @@ def assign_splits(
         split_of_row[:num_existing] = existing_splits
     if num_train is not None:
         split_of_row[num_train:] = TEST
-    say("looking for repeated ratings")
+    on_phase("looking for repeated ratings")
     duplicates = (
         DuplicateReport()
         if distinct
@@ -71,7 +71,7 @@ def assign_splits(
     )
     num_rare = 0
     if config.min_user_ratings > 1 or config.min_item_ratings > 1:
-        say("computing the k-core")
+        on_phase("computing the k-core")
         num_rare = drop_outside_k_core(
             staging,
             split_of_row,
@@ -79,7 +79,7 @@ def assign_splits(
             min_item_ratings=config.min_item_ratings,
             num_fixed=num_existing,
         )
-    say("splitting")
+    on_phase("splitting")
     split_rows(staging, split_of_row, config, rounding=math.ceil if existing_splits is None else round_down)
     assert not (split_of_row == UNASSIGNED).any()
     assert split_of_row.max(initial=0) in (TRAIN, VALIDATION, TEST, DROPPED)
