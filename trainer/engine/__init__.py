@@ -1,6 +1,7 @@
 """The compiled block of steps.
 
 engine       trains a block under a strategy
+partition    how a step is divided into programs, shares and chunks
 gradients    the loss and gradients of one replica
 packing      all sums of a step in one vector, for one all-reduce
 update       applies the reduced gradients

@@ -1,4 +1,4 @@
-"""The compiled heart: one call trains a block of K steps.
+"""The compiled part of training: one call trains a block of K steps.
 
 A step is the same arithmetic on any number of replicas:
 
@@ -8,10 +8,10 @@ A step is the same arithmetic on any number of replicas:
 which is the gradient of the weighted mean over the global batch; padding rows weigh 0. All sums travel in one
 packed vector, so that a step makes one collective; then every replica makes the same update of its own copy.
 
-Alone on a device and with small batches, the whole block is one XLA program. Else the steps are a loop in one
-TensorFlow graph: its parts are XLA programs, and large tables are updated in place between them. Of several
-replicas each updates with the sums of the step before, then computes its gradients: without such tables, and
-where no cores share a replica's rows, in one program.
+`partition.Mode` lists what is compiled as one XLA program. On a single device with small batches it is the
+whole block. Otherwise the steps are a loop in one TensorFlow graph: its parts are XLA programs, and sparse
+tables are updated in place between them. Each of several replicas applies the sums of the previous step and
+then computes its gradients, so that both can be one program.
 """
 
 from __future__ import annotations
@@ -22,29 +22,28 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer.engine.gradients import GradientFunction, LocalGradients, num_chunks, positions
+from trainer.engine.gradients import GradientFunction, LocalGradients, positions
 from trainer.engine.loss_scale import LossScale
 from trainer.engine.packing import Packing
+from trainer.engine.partition import Mode, partition_steps
 from trainer.engine.update import Update
+from trainer.models.tables import split_variables
 from trainer.objectives import MeanSquaredError, Objective
 from trainer.objectives.objective import BATCH_ITEMS
-
-# From so many rows a core on, cutting the batch among the cores pays for running step by step.
-STEPWISE_ROWS_PER_THREAD = 1024
 
 
 class Engine:
     """Trains a Keras model block by block under a strategy.
 
     Args:
-        model: from a dictionary of columns to one score a row. The losses that its layers add count: a
-            tensor [batch] is each row's own, a scalar one for all (a Keras regularizer).
-        optimizer: built here on the model's trainable variables; one of `trainer.engine.engine.optimizers`.
-        strategy: the default strategy for one device.
+        model: maps a dictionary of columns to one score per row. Losses added by its layers are included: a
+            tensor [batch] holds one per row, a scalar (a Keras regularizer) applies to all rows.
+        optimizer: built here on the model's trainable variables; one of `trainer.engine.optimizers`.
+        strategy: for a single device, the default strategy.
         objective: by default the mean squared error.
         global_batch_size: rows of a step over all replicas.
-        block_steps: K, the steps a superbatch has room for.
-        accumulation_steps: parts of a replica's rows that are computed one after the other.
+        block_steps: K, the number of steps in a superbatch.
+        accumulation_steps: number of parts of a replica's rows, computed one after the other.
         threads: cores of each replica on a CPU; 0 on a GPU.
         seed: of the run, for dropout and negatives.
         use_loss_scaling: for float16 compute.
@@ -73,29 +72,20 @@ class Engine:
         self.loss_scale = LossScale() if use_loss_scaling else None
         self._block_steps = block_steps
         variables = model.trainable_variables
-        sparse = [v for v in variables if hasattr(v, "table") and v.table.sparse]
-        dense = [v for v in variables if not (hasattr(v, "table") and v.table.sparse)]
+        dense, sparse = split_variables(variables)
         self._dtype = variables[0].value.dtype
         optimizer.build(variables)
-
         num_replicas = strategy.num_replicas_in_sync
-        self._is_alone = num_replicas == 1
-        self._replica_rows = global_batch_size // num_replicas
-        stepwise_rows = STEPWISE_ROWS_PER_THREAD * max(2, threads)
-        has_few_rows = not threads or self._replica_rows < stepwise_rows
-        is_whole = self._is_alone and not sparse and has_few_rows
-        # With few rows one program for all of them is faster, where the tables allow it.
-        can_share = threads and (sparse or not has_few_rows)
-        is_even = self._replica_rows % (max(1, threads) * accumulation_steps) == 0
-        self._shares = threads if can_share and is_even else 1
-        self._chunks = num_chunks(
-            self._replica_rows // self._shares,
+        self._partition = partition_steps(
+            num_replicas=num_replicas,
+            global_batch_size=global_batch_size,
+            threads=threads,
             accumulation_steps=accumulation_steps,
-            on_cpu=threads > 0 and not is_whole,
+            has_sparse_tables=bool(sparse),
             pairs_per_row=self.objective.pairs_per_row,
         )
-        # Whether all that a replica does in a step is one program. Cores that share a batch run one each.
-        is_fused = not self._is_alone and not sparse and self._shares == 1
+        mode = self._partition.mode
+        compiled = _as_program if mode is Mode.STEPWISE else _as_is
         self._gradients = GradientFunction(
             model,
             self.objective,
@@ -104,7 +94,6 @@ class Engine:
             seed=seed,
             loss_scale=self.loss_scale,
         )
-        compiled = _as_is if is_whole or is_fused else _as_program
         self._share_gradients = compiled(self._share)
         self._update = Update(
             optimizer,
@@ -115,11 +104,11 @@ class Engine:
             compiled=compiled,
         )
         self._packing = Packing(dense=dense, sparse=sparse, num_replicas=num_replicas)
-        self._replica_step = (_as_program if is_fused else _as_is)(self._make_replica_step)
-        # A program that decides by a tensor serves all steps of a block: less to compile. A GPU would wait
-        # for the tensor: it gets a program for the first, one for the last and one for the other steps.
-        self._flag = tf.constant if is_fused and threads else bool
-        self._block = tf.function(self._train_block, jit_compile=is_whole, autograph=False)
+        self._compiled_replica_step = (_as_program if mode is Mode.FUSED_REPLICA else _as_is)(
+            self._replica_step
+        )
+        self._flag = tf.constant if self._partition.traced_flags else bool
+        self._block = tf.function(self._train_block, jit_compile=mode is Mode.WHOLE_BLOCK, autograph=False)
 
     def train_block(
         self, superbatch: Any, num_steps: int, *, first_step: int = 0, stop: bool = False
@@ -132,18 +121,18 @@ class Engine:
             stop: whether this worker was asked to stop.
 
         Returns:
-            The steps' losses, [K] with zeros past `num_steps` (a tensor: nothing waits for the device until
-            it is read), and whether any worker was asked to stop, the same answer on all.
+            The steps' losses, [K] with zeros past `num_steps` (a tensor: only reading it waits for the
+            device), and whether any worker was asked to stop, which is the same on all workers.
         """
         losses, num_stops = self._block(
             superbatch, tf.constant(num_steps), tf.constant(first_step), tf.constant(float(stop))
         )
-        return losses, stop if self._is_alone else bool(num_stops > 0)
+        return losses, stop if self._partition.is_alone else bool(num_stops > 0)
 
     def _train_block(
         self, superbatch: Any, num_steps: tf.Tensor, first_step: tf.Tensor, stop: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        if self._is_alone:
+        if self._partition.is_alone:
             return self._train_alone(superbatch, num_steps, first_step), stop
         return self._train_together(superbatch, num_steps, first_step, stop)
 
@@ -152,7 +141,7 @@ class Engine:
             loss = self._update(self._parts(superbatch, k, first_step, replica=tf.constant(0)))
             return k + 1, tf.tensor_scatter_nd_update(losses, [[k]], [loss])
 
-        # Not over `tf.range(num_steps)`: XLA would compile anew for every other number of steps.
+        # Not over `tf.range(num_steps)`: XLA would compile again for every number of steps.
         _, losses = tf.while_loop(
             lambda k, _losses: k < num_steps,
             train_step,
@@ -164,19 +153,19 @@ class Engine:
         self, superbatch: Any, num_steps: tf.Tensor, first_step: tf.Tensor, stop: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         extended = self.strategy.extended
-        # Any variable names the devices: on each, one call updates its own copies of all of them.
+        # Any variable identifies the devices: on each, one call updates the copies of all variables.
         devices = self.optimizer.iterations.value
         replica = self.strategy.run(_replica_number)
 
         def step(sums: Any, k: tf.Tensor, *, update: bool, differentiate: bool) -> tuple[Any, Any, Any]:
             flags = (self._flag(update), self._flag(differentiate))
             arguments = (sums, superbatch, replica, k, first_step, stop, *flags)
-            # Each result is a tuple of what the local devices returned; loss and stops are the same on all.
+            # Each result is a tuple with one entry per local device; loss and stops are the same on all.
             loss, stops, packed = extended.update(devices, self._step, args=arguments, group=False)
             return loss[0], stops[0], packed
 
         def all_reduced(packed: tuple[tf.Tensor, ...]) -> Any:
-            # Wrapped anew: a loop's variables are plain tensors.
+            # Wrapped again: a loop's variables are plain tensors.
             per_replica = self.strategy.experimental_distribute_values_from_function(
                 lambda context: packed[context.replica_id_in_sync_group % len(packed)]
             )
@@ -197,9 +186,9 @@ class Engine:
         return tf.tensor_scatter_nd_update(losses, [[k - 1]], [loss]), stops
 
     def _step(self, _variable: tf.Variable, *arguments: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        return self._replica_step(*arguments)
+        return self._compiled_replica_step(*arguments)
 
-    def _make_replica_step(
+    def _replica_step(
         self,
         sums: tf.Tensor,
         superbatch: dict[str, tf.Tensor],
@@ -228,25 +217,26 @@ class Engine:
         self, superbatch: dict[str, tf.Tensor], k: tf.Tensor, first_step: tf.Tensor, *, replica: tf.Tensor
     ) -> list[LocalGradients]:
         """A replica's sums over its rows of step k, one part for each core that shares them."""
-        # Not column[k], which XLA compiles anew for every k that it can see.
+        # Not column[k], which XLA compiles again for every constant k.
         batch = {name: tf.gather(column, k) for name, column in superbatch.items()}
-        batch["position"] = positions(replica, self._replica_rows)
+        batch["position"] = positions(replica, self._partition.replica_rows)
+        shares = self._partition.shares
         parts = {
-            name: [column] * self._shares if name == BATCH_ITEMS else tf.split(column, self._shares)
+            name: [column] * shares if name == BATCH_ITEMS else tf.split(column, shares)
             for name, column in batch.items()
         }
         return [
             self._share_gradients({name: part[i] for name, part in parts.items()}, first_step + k)
-            for i in range(self._shares)
+            for i in range(shares)
         ]
 
     def _share(self, batch: dict[str, tf.Tensor], step: tf.Tensor) -> LocalGradients:
-        return self._gradients(batch, step, num_chunks=self._chunks)
+        return self._gradients(batch, step, num_chunks=self._partition.num_chunks)
 
 
 def _as_program(function: Callable) -> Callable:
-    # autograph=False, here and elsewhere: looking for Python control flow on tensors, of which there is
-    # none, took longer than tracing and compiling.
+    # autograph=False, here and elsewhere: searching for Python control flow on tensors, which is not used,
+    # took longer than tracing and compiling.
     return tf.function(function, jit_compile=True, autograph=False)
 
 
@@ -255,7 +245,7 @@ def _as_is(function: Callable) -> Callable:
 
 
 def _if(condition: tf.Tensor | bool, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
-    """One of the two results: chosen now, or by the program if the condition is a tensor."""
+    """One of two results: chosen while tracing, or by the program if the condition is a tensor."""
     if isinstance(condition, bool):
         return then() if condition else otherwise()
     return tf.cond(condition, then, otherwise)

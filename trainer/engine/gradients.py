@@ -15,18 +15,16 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.engine.loss_scale import LossScale
+from trainer.models.tables import is_sparse, table_of
 from trainer.objectives.objective import BATCH_BITS, BATCH_ITEMS, Objective
 from trainer.stateless_random import row_bits
-
-# Rows of a chunk on a CPU: 512 x 128 float32 activations are 256 KB. 256 and 512 were best of 128 to 4,096.
-CHUNK_ROWS = 512
 
 
 class LocalGradients(NamedTuple):
     """Sums over some rows of the global batch.
 
     Attributes:
-        dense: one gradient a variable, of those that are not sparse tables.
+        dense: one gradient per variable, except for sparse tables.
         indices, rows: for each sparse table, int32 [lookups] and the gradient of each looked-up row,
             [lookups, dim]; an index may occur several times.
         loss: of the rows, weighted and divided by the global batch size.
@@ -44,8 +42,8 @@ class GradientFunction:
     """Forward and backward pass of a model under an objective.
 
     Args:
-        variables: Keras variables to differentiate by; those with a sparse `table` by looked-up rows.
-        global_batch_size: what sums are divided by, so that float16 does not overflow.
+        variables: Keras variables to differentiate by; sparse tables by looked-up rows.
+        global_batch_size: divisor of the sums, so that float16 does not overflow.
         seed: of the run, for dropout and negatives.
         loss_scale: multiplies the gradients, if given.
     """
@@ -63,8 +61,8 @@ class GradientFunction:
         self._model = model
         self._objective = objective
         self._variables = [variable.value for variable in variables]
-        self._tables = [index for index, variable in enumerate(variables) if hasattr(variable, "table")]
-        self._sparse = {index for index in self._tables if variables[index].table.sparse}
+        self._tables = {index for index, variable in enumerate(variables) if table_of(variable)}
+        self._sparse = {index for index, variable in enumerate(variables) if is_sparse(variable)}
         self._dtype = self._variables[0].dtype
         self._global_batch_size = global_batch_size
         self._seed = seed
@@ -79,14 +77,14 @@ class GradientFunction:
             batch: columns [rows], with `rating`, `weight` and `position`, uint32, within the global batch;
                 `BATCH_ITEMS`, if there, is the whole batch's.
             step: steps trained before this one, int32.
-            num_chunks: how many parts of the rows are computed one after the other.
+            num_chunks: number of parts of the rows, computed one after the other.
         """
         if num_chunks == 1:
             dense, rows, loss, weight = self._chunk(batch, step)
             rows = {table: (indices[None], values[None]) for table, (indices, values) in rows.items()}
         else:
             dense, rows, loss, weight = self._loop(batch, step, num_chunks)
-        # A dense table's duplicates are summed once, not once a chunk.
+        # Duplicate rows of a dense table are summed once, not once per chunk.
         for table in list(rows):
             if table not in self._sparse:
                 indices, values = rows.pop(table)
@@ -101,7 +99,7 @@ class GradientFunction:
         )
 
     def _loop(self, batch: dict[str, tf.Tensor], step: tf.Tensor, num_chunks: int) -> Any:
-        """`_chunk` over all chunks: sums of dense gradients, rows' gradients side by side."""
+        """`_chunk` over all chunks: sums of dense gradients, rows' gradients concatenated."""
         whole = {name: column for name, column in batch.items() if name == BATCH_ITEMS}
         chunks = {name: tf.reshape(c, [num_chunks, -1]) for name, c in batch.items() if name not in whole}
 
@@ -160,27 +158,6 @@ def _rows_last(parts: Any) -> tuple:
     return dense, loss, weight, rows
 
 
-def num_chunks(num_rows: int, *, accumulation_steps: int, on_cpu: bool, pairs_per_row: int = 1) -> int:
-    """How many chunks a share of `num_rows` rows is computed in: at least `accumulation_steps`.
-
-    Args:
-        pairs_per_row: how often the model runs for a row.
-
-    >>> num_chunks(4096, accumulation_steps=1, on_cpu=True)
-    8
-    """
-    most_rows = num_rows // accumulation_steps
-    chunk_rows = max(1, CHUNK_ROWS // pairs_per_row)
-    if not on_cpu or most_rows <= chunk_rows:
-        return accumulation_steps
-    wanted = -(-most_rows // chunk_rows)
-    # The next count that cuts the rows evenly, unless none is near.
-    for count in range(wanted, 2 * wanted):
-        if most_rows % count == 0:
-            return accumulation_steps * count
-    return accumulation_steps
-
-
 def positions(replica: tf.Tensor, rows: int) -> tf.Tensor:
-    """uint32 [rows]: where a replica's rows stand in the global batch."""
+    """uint32 [rows]: the positions of a replica's rows in the global batch."""
     return tf.cast(replica * rows, tf.uint32) + tf.constant(np.arange(rows, dtype=np.uint32))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-# The customary 2^15 (Micikevicius et al. 2018) overflows in the first steps, which are then skipped: how many
-# depends on how many rows a device sums. Gradients are divided by the batch: 2^11 leaves room on both sides.
+# The usual 2^15 (Micikevicius et al. 2018) overflows in the first steps, which are then skipped; their number
+# depends on the rows that a device sums. Gradients are divided by the batch: 2^11 leaves room on both sides.
 INITIAL_LOSS_SCALE = 2.0**11
-# Customary; Keras's own default.
+# The usual value, also Keras's default.
 GROWTH_STEPS = 2000
 
 
@@ -20,7 +20,7 @@ class LossScale(tf.Module):
         self.good_steps = tf.Variable(0, trainable=False, name="good_steps")
 
     def update(self, finite: tf.Tensor) -> None:
-        """Takes note of one step: whether its gradients were finite."""
+        """Records whether the gradients of a step were finite."""
         good_steps = tf.where(finite, self.good_steps + 1, 0)
         grow = good_steps >= GROWTH_STEPS
         scale = tf.where(finite, tf.where(grow, self.scale * 2, self.scale), self.scale / 2)

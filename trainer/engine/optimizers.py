@@ -1,8 +1,8 @@
-"""The optimizers that a configuration names: Keras's, with an update for the rows of large tables.
+"""Keras's optimizers with an update for single rows of large tables.
 
-A gradient is a tensor, or `tf.IndexedSlices` whose indices are unique: then the update reads and writes only
-those rows of the variable and of the optimizer's state. t counts the steps of the run from 1. Weight decay is
-decoupled (Loshchilov & Hutter 2019): w -= rate weight_decay w, of the rows in question.
+A gradient is a tensor, or `tf.IndexedSlices` with unique indices: then the update reads and writes only those
+rows of the variable and of the optimizer's state. t counts the steps of the run from 1. Weight decay is
+decoupled (Loshchilov & Hutter 2019): w -= rate weight_decay w, for the updated rows.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from trainer.config import OptimizerConfig
 from trainer.engine.sparse_rows import sum_duplicates
+from trainer.models.tables import table_of
 
 Gradient = Any  # tf.Tensor or tf.IndexedSlices; TensorFlow ships no types
 
@@ -35,15 +36,15 @@ class _ForFit:
 class Adam(_ForFit, keras.optimizers.Adam):
     """Adam with an exact bias correction; lazy on large tables.
 
-    Keras 3.15 rounds beta_1 and beta_2 to float32, which makes 1 - beta_2^t and so the first steps wrong by
-    1e-5 of themselves, in float32 and float64; here 1 - beta^t is -expm1(t log beta).
+    Keras 3.15 rounds beta_1 and beta_2 to float32: 1 - beta_2^t, and with it the first steps, have a relative
+    error of 1e-5, in float32 and float64. Here 1 - beta^t is -expm1(t log beta).
 
         m += (g - m) (1 - beta_1)
         v += (g^2 - v) (1 - beta_2)
         w -= rate sqrt(1 - beta_2^t) / (1 - beta_1^t)  m / (sqrt(v) + epsilon)
 
-    Source: Kingma & Ba 2015, section 2, last paragraph; epsilon 1e-7 is Keras's. Lazy: rows that are not in
-    the batch keep w, m and v, as in torch.optim.SparseAdam.
+    Source: Kingma & Ba 2015, section 2, last paragraph; epsilon 1e-7 is Keras's. Lazy: rows outside the batch
+    keep w, m and v, as in torch.optim.SparseAdam.
 
     Raises:
         ValueError: `amsgrad`, which this update does not have.
@@ -74,13 +75,13 @@ class Adam(_ForFit, keras.optimizers.Adam):
 
 @keras.saving.register_keras_serializable(package="reeltrain")
 class Adagrad(_ForFit, keras.optimizers.Adagrad):
-    """Adagrad, row-wise on embedding tables: one accumulator a row instead of one a weight.
+    """Adagrad, row-wise on embedding tables: one accumulator per row instead of one per weight.
 
-        a += g^2                    on a table's row: a += mean of g^2 over the row
+        a += g^2                    for a table's row: a += mean of g^2 over the row
         w -= rate g / sqrt(a + epsilon)
 
     Source: Duchi et al. 2011 with Keras's a = 0.1 at the start and epsilon 1e-7; row-wise as in FBGEMM's
-    EXACT_ROWWISE_ADAGRAD. A row without gradient does not change, so dense and sparse tables train alike.
+    EXACT_ROWWISE_ADAGRAD. A row without a gradient does not change, so dense and sparse tables train alike.
     """
 
     def build(self, variables: list) -> None:
@@ -94,7 +95,7 @@ class Adagrad(_ForFit, keras.optimizers.Adagrad):
 
         self._accumulators = [
             self.add_variable(
-                shape=(variable.shape[0], 1) if hasattr(variable, "table") else variable.shape,
+                shape=(variable.shape[0], 1) if table_of(variable) else variable.shape,
                 initializer=initializer,
                 dtype=variable.dtype,
                 name=f"{variable.path.replace('/', '_')}_accumulator",
@@ -122,7 +123,7 @@ class SGD(_ForFit, keras.optimizers.SGD):
         v = momentum v - rate g
         w += v
 
-    Source: Keras's; lazy: rows that are not in the batch keep w and v.
+    Source: Keras. Lazy: rows outside the batch keep w and v.
 
     Raises:
         ValueError: `nesterov`, which this update does not have.
@@ -143,7 +144,7 @@ class SGD(_ForFit, keras.optimizers.SGD):
         _write(variable, gradient, w + change)
 
 
-# Also to be named in `trainer.config.OptimizerConfig`.
+# Add new names to `trainer.config.OptimizerConfig`, too.
 OPTIMIZERS = {"adam": Adam, "adagrad": Adagrad, "sgd": SGD}
 
 
@@ -168,7 +169,7 @@ def _values(gradient: Gradient) -> tf.Tensor:
 
 
 def _read(variable: Any, gradient: Gradient) -> tf.Tensor:
-    """The variable, or its rows that have a gradient."""
+    """The variable, or only its rows with a gradient."""
     if isinstance(gradient, tf.IndexedSlices):
         return tf.gather(_tensorflow(variable), gradient.indices)
     return tf.convert_to_tensor(_tensorflow(variable))

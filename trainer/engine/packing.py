@@ -14,8 +14,8 @@ from trainer.engine.sparse_rows import pack_rows, unpack_rows
 class Packing:
     """To a vector whose sum over all replicas holds the sums of the gradients, and back.
 
-    Dense gradients, loss and weight are added up; rows of sparse tables, others on each replica, stand side
-    by side.
+    Dense gradients, loss and weight are summed; rows of sparse tables, which differ between replicas, are
+    concatenated.
 
     Args:
         dense, sparse: the Keras variables, in the order of `LocalGradients`.
@@ -26,16 +26,16 @@ class Packing:
         self._shapes = [variable.value.shape for variable in dense]
         self._dims = [variable.value.shape[-1] for variable in sparse]
         self._num_replicas = num_replicas
-        # What each sparse table adds depends on how often a batch looks it up: `pack` takes note of it.
+        # The size of a sparse table's part depends on the number of lookups per batch: `pack` records it.
         self._row_sizes: list[int] = []
 
     @property
     def size_without_tables(self) -> int:
-        """Length of the vector where there is no sparse table."""
+        """Length of the vector without sparse tables."""
         return sum(shape.num_elements() for shape in self._shapes) + 3
 
     def pack(self, parts: list[LocalGradients], *, replica: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
-        """The vector of one replica's parts and of its wish to stop, a number."""
+        """The vector of one replica's parts and of its stop flag, a number."""
         vectors = [
             tf.concat(
                 [
@@ -57,7 +57,7 @@ class Packing:
         return tf.concat(vectors, axis=0)
 
     def unpack(self, summed: tf.Tensor) -> tuple[LocalGradients, tf.Tensor]:
-        """(sums over all replicas, how many of them wish to stop); after `pack`, which learns the sizes."""
+        """(sums over all replicas, number of stop flags set); call `pack` first, which records the sizes."""
         sizes = [shape.num_elements() for shape in self._shapes]
         values = tf.split(summed, [*sizes, 1, 1, 1, *self._row_sizes])
         dense, (loss, weight, stops) = values[: len(sizes)], values[len(sizes) : len(sizes) + 3]

@@ -1,23 +1,23 @@
-"""Gradients of looked-up rows: sent between replicas, and with every index once."""
+"""Gradients of looked-up rows: exchanged between replicas, with duplicates summed."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-# Indices travel as two floats, each exact in float32: index = high x 2^12 + low.
+# Indices are sent as two floats, each exact in float32: index = high x 2^12 + low.
 _LOW_BITS = 12
 
 
 def sum_duplicates(indices: tf.Tensor, rows: tf.Tensor) -> tf.IndexedSlices:
-    """The rows [lookups, dim] of equal indices [lookups] summed; every index once."""
+    """The rows [lookups, dim] of equal indices [lookups] summed; indices are unique."""
     unique, position = tf.unique(indices)
     return tf.IndexedSlices(tf.math.unsorted_segment_sum(rows, position, tf.size(unique)), unique)
 
 
 def pack_rows(indices: tf.Tensor, rows: tf.Tensor, *, replica: tf.Tensor, num_replicas: int) -> tf.Tensor:
-    """One replica's part of a vector whose sum over all replicas holds the rows of all, side by side.
+    """One replica's part of a vector whose sum over all replicas concatenates the rows of all of them.
 
-    So rows, unlike dense gradients different on each replica, share the collective of the dense gradients.
+    So rows, which differ between replicas, share the all-reduce of the dense gradients.
     """
     high = tf.cast(tf.bitwise.right_shift(indices, _LOW_BITS), rows.dtype)
     low = tf.cast(tf.bitwise.bitwise_and(indices, 2**_LOW_BITS - 1), rows.dtype)

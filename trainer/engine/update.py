@@ -14,14 +14,14 @@ from trainer.engine.sparse_rows import sum_duplicates
 
 
 class Update:
-    """Applies summed gradients to a device's own copies of all variables.
+    """Applies summed gradients to one device's copies of all variables.
 
     Args:
-        optimizer: built on the variables; one of `trainer.engine.engine.optimizers`.
-        dense, sparse: the Keras variables; `sparse` are tables of which only rows have gradients.
-        global_batch_size: what the sums were divided by.
-        loss_scale: what the gradients were multiplied by, if given.
-        compiled: makes a program of a function; sparse tables are updated outside of it, in place.
+        optimizer: built on the variables; one of `trainer.engine.optimizers`.
+        dense, sparse: the Keras variables; `sparse` are tables with gradients of single rows.
+        global_batch_size: the sums were divided by it.
+        loss_scale: the gradients were multiplied by it, if given.
+        compiled: compiles a function; sparse tables are updated outside of it, in place.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Update:
         self._update_dense = compiled(self._dense_update)
 
     def __call__(self, parts: list[LocalGradients]) -> tf.Tensor:
-        """Makes the step with the sum of the parts; returns its loss."""
+        """Applies the sum of the parts; returns the loss of the step."""
         rows = [
             sum_duplicates(
                 tf.concat([part.indices[table] for part in parts], axis=0),
@@ -56,12 +56,12 @@ class Update:
         loss, factor, finite = self._update_dense(dense, square)
         if rows:
             self._when(finite, lambda: self._sparse_update(rows, factor))
-        # Last: the updates above count this step themselves.
+        # Last, because the updates above add this step to the count themselves.
         self._when(finite, lambda: self._optimizer.iterations.value.assign_add(1))
         return loss
 
     def _dense_update(self, parts: list, square: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Updates the dense variables; (loss, what sums are to be multiplied by, whether all are finite)."""
+        """Updates the dense variables; (loss, factor of the sums, whether all are finite)."""
         gradients = [tf.add_n(parts) for parts in zip(*(dense for dense, _, _ in parts), strict=True)]
         weight = tf.add_n([weight for _, _, weight in parts])
         to_mean = tf.math.divide_no_nan(tf.cast(self._global_batch_size, weight.dtype), weight)
@@ -71,7 +71,7 @@ class Update:
         if clipnorm is not None or self._loss_scale is not None:
             square = tf.add_n([*square, *(tf.reduce_sum(tf.square(gradient)) for gradient in gradients)])
         if self._loss_scale is not None:
-            # A sum over replicas is finite only if each replica's part is: one check speaks for all of them.
+            # A sum over replicas is finite only if every replica's part is: one check covers all of them.
             finite = tf.math.is_finite(square)
             factor = factor / tf.cast(self._loss_scale.scale, weight.dtype)
         if clipnorm is not None:
@@ -93,7 +93,7 @@ class Update:
             self._optimizer.update_step(scaled, variable, self._optimizer.learning_rate.value)
 
     def _when(self, finite: tf.Tensor, update: Callable[[], Any]) -> None:
-        """Updates if all gradients are finite; without loss scaling that is not asked."""
+        """Updates if all gradients are finite; without loss scaling they are not checked."""
         if self._loss_scale is None:
             update()
         else:

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.models.tables import mark_table
 from trainer.stateless_random import unit_bits
 
 _ROW_BITS: ContextVar[tf.Tensor] = ContextVar("row_bits")
@@ -18,7 +19,7 @@ _ROW_BITS: ContextVar[tf.Tensor] = ContextVar("row_bits")
 
 @contextlib.contextmanager
 def random_rows(bits: tf.Tensor) -> Iterator[None]:
-    """Provides random numbers to the `Dropout` layers called inside: uint32 [rows], one per row."""
+    """Provides the random numbers of the `Dropout` layers called inside: uint32 [rows], one per row."""
     token = _ROW_BITS.set(bits)
     try:
         yield
@@ -63,7 +64,7 @@ class Embedding(keras.layers.Layer):
         self.embeddings = self.add_weight(
             shape=(input_dim, output_dim), initializer=initializer, name="embeddings", autocast=False
         )
-        self.embeddings.table = self
+        mark_table(self.embeddings, sparse=sparse)
         self.built = True
 
     def call(self, index: tf.Tensor) -> tf.Tensor:
@@ -131,7 +132,7 @@ class InnerProduct(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="reeltrain")
 class Offset(keras.layers.Layer):
-    """Adds one trainable number, initialized to `initial`."""
+    """Adds a trained number, initially `initial`."""
 
     def __init__(self, initial: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)

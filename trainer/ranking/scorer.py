@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from data_pipeline.dataset.dataset import PreparedDataset
+
 # Rows scored at a time. Bounds memory, and is large enough to keep the cores busy.
 CHUNK_ROWS = 65_536
 
@@ -43,3 +45,12 @@ class Scorer:
             chunk = slice(begin, begin + CHUNK_ROWS)
             scores[chunk] = self._score({name: tf.constant(c[chunk]) for name, c in columns.items()}).numpy()
         return scores
+
+
+def scorer_for(model: keras.Model, dataset: PreparedDataset) -> Scorer:
+    """Scores of rows of a data set's indices."""
+    return Scorer(
+        model,
+        num_user_rows=dataset.num_user_rows,
+        num_item_rows=dataset.num_item_rows,
+    )

@@ -16,13 +16,13 @@ import json, sys
 import numpy as np, keras, tensorflow as tf
 from trainer.config import ModelConfig, TrainConfig
 from trainer.run.devices import set_up_devices
-from trainer.engine import engine as engine_module
+from trainer.engine import partition
 from trainer.engine.engine import Engine
 from trainer.models import build_model
 from trainer.models.inputs import ModelInputs
 
 bad_replica, precision, threads = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-engine_module.STEPWISE_ROWS_PER_THREAD = 1  # so that two cores share four rows
+partition.STEPWISE_ROWS_PER_THREAD = 1  # so that two cores share four rows
 devices = set_up_devices(TrainConfig(replicas=2, global_batch_size=8, precision=precision))
 keras.utils.set_random_seed(0)
 with devices.strategy.scope():

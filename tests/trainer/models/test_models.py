@@ -25,7 +25,8 @@ from trainer.models.layers import Dropout, Embedding
 from trainer.models.towers import towers_of
 from trainer.models.wide_deep import Cross
 from trainer.ranking.model_ranker import model_ranker
-from trainer.run.build import model_for, scorer_for
+from trainer.ranking.scorer import scorer_for
+from trainer.run.build import model_for
 
 RANKING = ("bce", "bpr", "sampled-softmax", "in-batch-softmax")
 WITH_TOWERS = ("mf", "two-tower")
