@@ -118,7 +118,7 @@ def evaluate(
         "progress": _Lines(),
     }
     if seeds is not None:
-        spread = evaluate_seeds(workdir, seeds, best=best, model=model, wanted=trained, say=log.info, **how)
+        spread = evaluate_seeds(workdir, seeds, best=best, model=model, wanted=trained, **how)
         evaluations = spread.evaluations
         fields = {
             "workdir": str(workdir),
@@ -131,8 +131,7 @@ def evaluate(
         }
         text = full_spread(spread) if in_full else ""
     else:
-        run = load_run(workdir, best=best, model=model)
-        result = with_trained_baseline(run, wanted=trained, say=log.info, **how)
+        result = with_trained_baseline(load_run(workdir, best=best, model=model), wanted=trained, **how)
         evaluations = [result]
         fields = {
             "workdir": str(workdir),

@@ -49,6 +49,7 @@ def train(
     from data_pipeline.dataset.manifest import MANIFEST
     from data_pipeline.prepare.splitting.rules import check_split
     from data_pipeline.sources.open_source import open_source
+    from data_pipeline.sources.source import RatingsSource
     from trainer.config import RECIPES, make_config, read_config
     from trainer.config.own_model import named_model
     from trainer.workdir.workdir import Workdir
@@ -61,14 +62,15 @@ def train(
     run_config = make_config(recipe, RECIPES, [*settings, *own_model], file)
     named_model(run_config.model.name, model, settings, file)
     check_split(run_config.data)
-    if data not in (None, "generated") and not (Path(data) / MANIFEST).is_file():
-        open_source(data, run_config.data)
+    source: str | RatingsSource | None = data
+    if data is not None and data != "generated" and not (Path(data) / MANIFEST).is_file():
+        source = open_source(data, run_config.data)
     if workdir is not None:
         Workdir(workdir).require_usable()
     log.info("loading TensorFlow ...")
     from trainer.train import train
 
-    result = train(data, recipe=recipe, config=file, settings=settings, workdir=workdir, model=model)
+    result = train(source, recipe=recipe, config=file, settings=settings, workdir=workdir, model=model)
     fields = {
         "workdir": str(result.workdir),
         "recipe": result.run.config.recipe,

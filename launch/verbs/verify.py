@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from data_pipeline.logs import log
 from launch.options import data_argument, json_option, print_result, recipe_option, settings_option
 from launch.tables import table, wrapped
 
@@ -79,7 +78,6 @@ def verify(
         steps=steps,
         tolerance=tolerance,
         command=(sys.executable, "-m", "launch.main"),
-        say=log.info,
     )
     print_result(result.fields(), _text(result), as_json)
     if not result.passed:

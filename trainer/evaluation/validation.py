@@ -13,9 +13,8 @@ from trainer.evaluation.holdout import Holdout, NothingRelevantError, holdout_of
 from trainer.evaluation.ranking_metrics import hits, ranking_metrics
 from trainer.evaluation.rating_metrics import rating_errors
 from trainer.ranking.model_ranker import model_ranker
-from trainer.ranking.scorer import Scorer
+from trainer.ranking.scorer import Scorer, scorer_for
 from trainer.ranking.top_items import Ranker, top_items
-from trainer.run.build import scorer_for
 
 
 class Monitor:

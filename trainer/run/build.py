@@ -15,10 +15,9 @@ from trainer.models import ModelFunction, build_model
 from trainer.models.inputs import ModelInputs
 from trainer.objectives import Objective, make_objective
 from trainer.objectives.ordinal import with_ordinal_head
-from trainer.ranking.scorer import Scorer
 from trainer.run.devices import Devices
 
-# More are no grades but numbers.
+# With more different values, ratings are treated as numbers, not as grades.
 MAX_GRADES = 100
 
 
@@ -29,7 +28,7 @@ def model_for(config: Config, dataset: PreparedDataset, own: ModelFunction | Non
         own: the function that `model.name` names, where that is one of your own.
 
     Raises:
-        UserError: no such model or feature, or the ratings are no grades for `ordinal`.
+        UserError: there is no such model or feature, or too many different ratings for `ordinal`.
     """
     inputs = ModelInputs(
         num_user_rows=dataset.num_user_rows,
@@ -38,7 +37,7 @@ def model_for(config: Config, dataset: PreparedDataset, own: ModelFunction | Non
         read_features=lambda: side_features(dataset.users, dataset.items, config.model.features),
     )
     if config.model.features not in ("all", "none"):
-        _ = inputs.features  # named ones must exist, also where the model has no part for them
+        _ = inputs.features  # named features must exist, even if the model does not use them
     model = build_model(config.model, inputs, own)
     if config.objective.name == "ordinal":
         grades, counts = _grades(dataset)
@@ -61,21 +60,12 @@ def objective_for(config: Config, dataset: PreparedDataset, model: keras.Model) 
     )
 
 
-def scorer_for(model: keras.Model, dataset: PreparedDataset) -> Scorer:
-    """Scores of rows of a data set's indices."""
-    return Scorer(
-        model,
-        num_user_rows=dataset.num_user_rows,
-        num_item_rows=dataset.num_item_rows,
-    )
-
-
 def _mean_rating(dataset: PreparedDataset) -> float:
     return float(dataset.columns("train").rating.mean(dtype=np.float64))
 
 
 def _grades(dataset: PreparedDataset) -> tuple[np.ndarray, np.ndarray]:
-    """(different training ratings, ascending; rows that have each)."""
+    """(different training ratings, ascending; number of rows with each)."""
     grades, counts = np.unique(dataset.columns("train").rating, return_counts=True)
     if not 2 <= len(grades) <= MAX_GRADES:
         raise UserError(
@@ -94,7 +84,7 @@ def make_engine(
     """Model, objective and optimizer with fresh weights, made from the seed.
 
     Raises:
-        UserError: they do not fit one another or the data.
+        UserError: they do not fit each other or the data.
     """
     keras.utils.set_random_seed(config.train.seed)
     with devices.strategy.scope():
@@ -111,6 +101,6 @@ def make_engine(
             seed=config.train.seed,
             use_loss_scaling=devices.precision == "mixed_float16",
         )
-        # For callbacks that look at `model.optimizer`; the loop uses nothing else of it.
+        # Only for callbacks that read `model.optimizer`.
         model.compile(optimizer=engine.optimizer, auto_scale_loss=False)
     return engine

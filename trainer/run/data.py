@@ -1,11 +1,11 @@
-"""Where a run's ratings come from: what the user named, prepared once, found again when the run continues."""
+"""The ratings of a run: found, prepared once, and found again when the run continues."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from data_pipeline.config import DataConfig
 from data_pipeline.dataset.dataset import PreparedDataset, open_dataset
@@ -22,21 +22,18 @@ from trainer.workdir.workdir import RUNS, Workdir, wait_for_chief
 if TYPE_CHECKING:
     import pandas as pd
 
+# What a user may name as data.
+Data: TypeAlias = "str | Path | Ratings | RatingsSource | PreparedDataset | pd.DataFrame | None"
 
-def find_source(
-    data: str | Path | Ratings | RatingsSource | PreparedDataset | pd.DataFrame | None,
-    config: DataConfig,
-    num_workers: int,
-) -> tuple[Path | RatingsSource, str]:
-    """Where the ratings are, a prepared dataset's folder or a source, and one line that says so."""
+
+def find_source(data: Data, config: DataConfig, num_workers: int) -> tuple[Path | RatingsSource, str]:
+    """The folder of a prepared dataset or a source of ratings, and a description in one line."""
     if isinstance(data, PreparedDataset):
         return data.path, str(data.path)
     if isinstance(data, str | Path) and (Path(data) / MANIFEST).is_file():
         return Path(data), str(data)
     if data is None and num_workers > 1:
-        raise UserError(
-            f"DATA must be given where several workers train, got none with {num_workers} workers"
-        )
+        raise UserError(f"DATA must be given if several workers train, got none with {num_workers} workers")
     if isinstance(data, Ratings):
         source = source_of(data)
     elif isinstance(data, RatingsSource):
@@ -69,7 +66,7 @@ def with_split_of(dataset: PreparedDataset, config: Config, settings: list[str],
 
 
 def refuse_split_settings(prepared: Path, settings: Sequence[str]) -> None:
-    """Raises UserError where a setting would change how a prepared dataset is split."""
+    """Raises UserError if a setting would change how a prepared dataset is split."""
     for setting in settings:
         if setting.startswith("data."):
             raise UserError(f"{prepared} is prepared, its split is fixed: {setting!r} has no effect")
@@ -78,7 +75,7 @@ def refuse_split_settings(prepared: Path, settings: Sequence[str]) -> None:
 def open_or_prepare(
     source: Path | RatingsSource, config: Config, folder: Workdir, devices: Devices, *, quiet: bool
 ) -> PreparedDataset:
-    """The run's dataset; the chief prepares it and begins the workdir, the others wait for that."""
+    """The run's dataset; the chief prepares it and starts the workdir, the other workers wait for that."""
     if not devices.is_chief:
         wait_for_chief(folder)
         return folder.read()[1]
@@ -92,7 +89,7 @@ def open_or_prepare(
             folder.require_same_run(config, fingerprint=source.fingerprint, precision=devices.precision)
             return folder.read()[1]
         if (folder.dataset / MANIFEST).is_file():
-            # Of a run that was killed before it began, or prepared there beforehand.
+            # Left by a run that was killed before it began, or prepared there beforehand.
             dataset = open_dataset(folder.dataset)
             found = (dataset.manifest["source_fingerprint"], dataset.settings)
             if found != (source.fingerprint, config.data):

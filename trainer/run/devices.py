@@ -1,4 +1,4 @@
-"""What there is to compute on: strategy, replicas, precision."""
+"""The devices of a run: strategy, replicas, precision."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from data_pipeline.errors import UserError
 from data_pipeline.threads import num_cores
 from trainer.config import TrainConfig
 
-# More logical CPUs than this for each core only wait for one another.
+# More logical CPUs per core than this only wait for each other.
 LOGICAL_CPUS_PER_CORE = 4
 
 _REDUCTIONS = {
@@ -30,9 +30,9 @@ class Devices:
     """The devices of a run, over all its workers.
 
     Attributes:
-        strategy: the default strategy on one device, so that the whole block compiles as one program.
+        strategy: on one device the default strategy, so that a whole block can be one program.
         precision: the Keras dtype policy in force.
-        num_workers, worker: how many processes train together, and which this one is; worker 0 is the chief.
+        num_workers, worker: the number of processes, and the index of this one; worker 0 is the chief.
         local_replicas: replicas of this process.
         threads: cores for each replica on a CPU; 0 on a GPU.
         description: for people.
@@ -55,9 +55,17 @@ class Devices:
     def is_chief(self) -> bool:
         return self.worker == 0
 
+    def facts(self) -> dict[str, Any]:
+        """For `environment.json`."""
+        return {
+            "devices": self.description,
+            "replicas": self.num_replicas,
+            "workers": self.num_workers,
+        }
+
     @property
     def shards(self) -> range:
-        """This worker's shares of the global batch, one a local replica."""
+        """This worker's shares of the global batch, one per local replica."""
         return range(self.worker * self.local_replicas, (self.worker + 1) * self.local_replicas)
 
 
@@ -65,7 +73,7 @@ def worker_from_environment() -> tuple[int, int]:
     """(worker, number of workers) from TF_CONFIG; (0, 1) without it.
 
     Raises:
-        UserError: TF_CONFIG is not what TensorFlow reads, or has other tasks than workers and a chief.
+        UserError: TF_CONFIG is not valid, or has tasks other than workers and a chief.
     """
     text = os.environ.get("TF_CONFIG")
     if not text:
@@ -83,7 +91,7 @@ def worker_from_environment() -> tuple[int, int]:
 
 
 def max_replicas(config: TrainConfig) -> int:
-    """How many of this process's devices a global batch can be cut for, whatever `config.replicas` says."""
+    """The largest number of this process's devices that divides the batch; ignores `config.replicas`."""
     num_devices = len(tf.config.list_physical_devices("GPU")) or 1
     rows = config.global_batch_size // config.accumulation_steps
     return max(number for number in range(1, num_devices + 1) if rows % number == 0)
@@ -92,7 +100,7 @@ def max_replicas(config: TrainConfig) -> int:
 def set_up_devices(config: TrainConfig) -> Devices:
     """Chooses strategy and precision from the configuration, TF_CONFIG and the hardware.
 
-    Must run before TensorFlow touches a device: logical CPUs and collectives are fixed at that moment.
+    Must run before TensorFlow uses a device: logical CPUs and collectives cannot change afterwards.
 
     Raises:
         UserError: more replicas than devices, or a batch that does not divide by the replicas.
@@ -119,21 +127,21 @@ def set_up_devices(config: TrainConfig) -> Devices:
     else:
         most = LOGICAL_CPUS_PER_CORE * (os.cpu_count() or 1)
         if num_workers > 1 and local > 1:
-            raise UserError(f"train.replicas must be 1 a worker where a worker has no GPU, got {local}")
+            raise UserError(f"train.replicas must be 1 per worker if a worker has no GPU, got {local}")
         if local > most:
             raise UserError(
                 f"train.replicas must be at most {most} logical CPUs on this machine's {os.cpu_count()} "
                 f"cores (no GPU found), got {local}"
             )
-        # `launch local` shares the cores among its workers by this variable of TensorFlow's.
+        # `launch local` divides the cores among its workers with this variable of TensorFlow.
         cores = int(os.environ.get("TF_NUM_INTRAOP_THREADS") or num_cores())
         threads = max(1, cores // local)
         if local > 1:
             cpu = tf.config.list_physical_devices("CPU")[0]
             tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * local)
-            # They share one pool, in which XLA's programs run even where they use no second thread: with
-            # fewer threads than replicas one waits for another's end, with more than cores they hinder each
-            # other (docs/LOG.md).
+            # All replicas share one thread pool, which runs XLA's programs even if they use a single thread:
+            # with fewer threads than replicas, replicas wait for each other; with more threads than cores,
+            # they compete (docs/LOG.md).
             tf.config.threading.set_intra_op_parallelism_threads(threads * local)
         names = [f"CPU:{i}" for i in range(local)]
 
@@ -153,10 +161,10 @@ def set_up_devices(config: TrainConfig) -> Devices:
 
 
 def _see(gpus: list[Any]) -> None:
-    """Lets TensorFlow see these GPUs, and take of their memory what it needs.
+    """Makes these GPUs visible to TensorFlow, with memory that grows as needed.
 
-    A second run of a process finds TensorFlow begun, and so does one after a loaded run: what it sees then,
-    and holds, stays as it is. It trains all the same.
+    If TensorFlow is already initialized, by an earlier run in this process, visible devices and memory stay
+    as they are.
     """
     with contextlib.suppress(RuntimeError):
         if tf.config.get_visible_devices("GPU") != gpus:
@@ -168,7 +176,7 @@ def _see(gpus: list[Any]) -> None:
 
 
 def let_memory_grow() -> None:
-    """Has TensorFlow take of the GPUs' memory what it needs, not all, if it has not begun."""
+    """Lets TensorFlow allocate GPU memory as needed, unless it is already initialized."""
     _see(tf.config.list_physical_devices("GPU"))
 
 

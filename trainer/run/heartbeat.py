@@ -1,7 +1,7 @@
-"""Ends a worker when another one died, with that one's name; nobody needs to watch from outside.
+"""Ends a worker when another one died, and names that one; no supervisor is needed.
 
-TensorFlow notices a lost worker only inside a collective, and its error does not say which was lost first. So
-every worker touches a file of its own in the shared workdir, once a second, and looks at those of the others.
+TensorFlow notices a lost worker only inside a collective, and its error does not name the first one lost. So
+every worker touches its own file in the shared workdir once a second and watches the files of the others.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from types import TracebackType
 import tensorflow as tf
 
 BEAT_SECS = 1.0
-# Longer than anything here keeps Python's interpreter to itself (compiling and computing do not), and within
-# the promised 30 s. TensorFlow's own heartbeat gives up after 10 s.
+# Longer than any code here holds Python's interpreter lock (compiling and computing release it), and within
+# the documented 30 s. TensorFlow's own heartbeat gives up after 10 s.
 SILENT_BEATS = 20
-# What TensorFlow raises at the survivors; they then wait until they know whose silence it was.
+# Raised by TensorFlow in the surviving workers, which then wait until they know which worker is lost.
 CONNECTION_ERRORS = (
     tf.errors.UnavailableError,
     tf.errors.DeadlineExceededError,
@@ -33,11 +33,11 @@ _ENDED = b"ended\n"
 
 
 def watch_peers(workdir: Path, *, worker: int) -> contextlib.AbstractContextManager:
-    """Starts to watch the other workers of TF_CONFIG; what it returns closes the watch when it is left.
+    """Starts to watch the other workers of TF_CONFIG; the returned context manager ends the watch.
 
-    Call it once the strategy stands, so that all workers are there. A worker that is silent for
-    `SILENT_BEATS` ends this process with status 1 and one line; one that left without an exception is not
-    missed. Silence is counted in looks, so that a machine that was suspended blames nobody when it wakes.
+    Call it once the strategy exists, so that all workers are running. If a worker is silent for
+    `SILENT_BEATS`, this process ends with status 1 and one line; a worker that ended without an exception is
+    not missed. Silence is counted in checks, so that a suspended machine reports no one when it wakes.
 
     Raises:
         OSError: the workdir cannot be written.
@@ -50,10 +50,10 @@ def watch_peers(workdir: Path, *, worker: int) -> contextlib.AbstractContextMana
 
 
 class Heartbeat(contextlib.AbstractContextManager):
-    """The watch: a thread, because the main one may be stuck in a collective.
+    """Watches in a thread, because the main thread may be stuck in a collective.
 
     Args:
-        folder: shared by all workers; made here.
+        folder: shared by all workers; created here.
         worker: which of `addresses` this process is.
         addresses: host:port of every worker, the chief first.
     """
@@ -70,7 +70,7 @@ class Heartbeat(contextlib.AbstractContextManager):
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="peers", daemon=True)
         self._thread.start()
-        atexit.register(self._leave, ended=False)  # of a process that failed before it came to `with`
+        atexit.register(self._leave, ended=False)  # for a process that fails before it enters `with`
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -81,12 +81,13 @@ class Heartbeat(contextlib.AbstractContextManager):
 
     def _watch(self) -> None:
         while not self._left.wait(BEAT_SECS):
-            with contextlib.suppress(OSError):  # a full disk is told by what must be saved
+            with contextlib.suppress(OSError):  # a full disk is reported by the next save
                 os.utime(self._own)
             lost = self._look()
             if lost is not None:
+                # Not logged: the process ends here, and the reason must be seen.
                 print(
-                    f"reeltrain: worker {lost} ({self._addresses[lost]}) does not answer any more; this one "
+                    f"reeltrain: worker {lost} ({self._addresses[lost]}) stopped responding; this worker "
                     "ends, the same command continues from the newest checkpoint",
                     file=sys.stderr,
                     flush=True,
@@ -94,7 +95,7 @@ class Heartbeat(contextlib.AbstractContextManager):
                 os._exit(1)
 
     def _look(self) -> int | None:
-        """Looks at all once; the worker that has been silent longest if that is too long."""
+        """Checks all workers once; returns the one that has been silent longest if that is too long."""
         for i, path in self._others.items():
             before, self._stamps[i] = self._stamps[i], _stamp(path)
             is_well = self._stamps[i] != before or _has_ended(self._stamps[i])
@@ -103,7 +104,7 @@ class Heartbeat(contextlib.AbstractContextManager):
         return quietest if self._silent_beats[quietest] >= SILENT_BEATS else None
 
     def _leave(self, *, ended: bool) -> None:
-        """Stops watching. Who has not ended well leaves no file: the others then miss this worker."""
+        """Stops watching. After a failure the heartbeat file is removed, so that the others notice."""
         if self._left.is_set():
             return
         self._left.set()
@@ -117,7 +118,7 @@ class Heartbeat(contextlib.AbstractContextManager):
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """(time of the last touch, bytes), only to be compared: clocks differ. None where there is no file."""
+    """(time of the last touch, bytes), only for comparison: clocks differ. None if there is no file."""
     try:
         with path.open("rb") as file:  # opened, because a network file system remembers a closed file's times
             status = os.fstat(file.fileno())

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from data_pipeline.batches.order import BatchOrder
-from data_pipeline.batches.superbatches import superbatches
 from data_pipeline.batches.windows import StepBlock
-from data_pipeline.dataset.columns import Columns
-from trainer.config import TrainConfig
-from trainer.engine.engine import Engine
-from trainer.run.devices import Devices
-from trainer.run.progress import Speed, TrainProgress
-from trainer.run.signals import StopRequest
-from trainer.workdir.checkpoint import Checkpoints, Position, SaveDue
-from trainer.workdir.scalars import LossCurve, ScalarLog, log_epoch
+from trainer.run.session import Session
+from trainer.workdir.checkpoint import Position
+from trainer.workdir.scalars import log_epoch
 
-# What tells which epoch is best, the first that there is: the lowest loss or the highest NDCG.
+# Which metric decides the best epoch, the first that there is: the lowest loss or the highest NDCG.
 MONITORED = {"val_loss": 1, "val_ndcg@10": -1}
 
 
@@ -33,7 +25,7 @@ class LoopResult:
         step: trained steps since the run began.
         train_loss: mean loss of the last epoch, as far as it was trained.
         examples_per_sec: of this call's training, without compiling and evaluating; None if it was too short.
-        was_stopped: whether a signal, to whichever worker, ended the call before the last step.
+        was_stopped: whether a signal to any worker ended the call before the last step.
     """
 
     step: int
@@ -42,145 +34,90 @@ class LoopResult:
     was_stopped: bool
 
 
-def run_loop(
-    engine: Engine,
-    *,
-    columns: Columns,
-    order: BatchOrder,
-    block_steps: int,
-    config: TrainConfig,
-    last_step: int,
-    devices: Devices,
-    checkpoints: Checkpoints,
-    position: Position,
-    curves: ScalarLog | None,
-    progress: TrainProgress,
-    callbacks: Sequence[keras.callbacks.Callback],
-    evaluate: Callable[[], dict[str, float]],
-    stop_request: StopRequest,
-) -> LoopResult:
-    """Trains from `position` to `last_step`, or until asked to stop.
-
-    Args:
-        last_step: of the run; it may be within an epoch.
-        curves: None on workers that do not write.
-        evaluate: called at each epoch's end; name -> value on the validation rows, named as Keras callbacks
-            know them (`val_loss` …); empty without such rows.
+def run_loop(session: Session) -> LoopResult:
+    """Trains from the session's position to its last step, or until asked to stop.
 
     Raises:
         FloatingPointError: the loss is not finite; names step and batch.
         SaveError: a checkpoint could not be written.
     """
-    model = engine.model
-    first_step = position.step
-    blocks = order.blocks(first_step=first_step, last_step=last_step, block_steps=block_steps)
-    data = _distributed_superbatches(
-        columns,
-        order,
-        blocks,
-        block_steps,
-        devices,
-        with_batch_items=engine.objective.needs_batch_items,
-    )
-    keras_callbacks = keras.callbacks.CallbackList(
-        list(callbacks), model=model, epochs=config.epochs, steps=order.steps_per_epoch, verbose=0
-    )
-    speed = Speed(order)
-    due = SaveDue(config, saved_step=first_step)
-    loss_curve = LossCurve(curves, config.log_every_steps, order.steps_per_epoch) if curves else None
+    steps, position = session.steps, session.position
+    blocks = steps.blocks(first_step=session.first_step)
+    data = session.superbatches(blocks)
     stop = False
-
-    keras_callbacks.on_train_begin()
+    session.keras_callbacks.on_train_begin()
     for block in blocks:
-        if block.first_step == 0:
-            position.epoch_loss_sum = 0.0
-        if block.first_step == 0 or position.step == first_step:
-            keras_callbacks.on_epoch_begin(block.epoch)
-        keras_callbacks.on_train_batch_begin(block.first_step)
-
-        losses, stop = engine.train_block(
-            next(data), block.num_steps, first_step=position.step, stop=stop_request.signum is not None
-        )
-        losses = losses.numpy()[: block.num_steps].astype(np.float64)
-        speed.count(block)
-        _require_finite(losses, block, order)
-
-        step = position.step = position.step + block.num_steps
-        epoch_step = block.first_step + block.num_steps
-        position.epoch_loss_sum += float(losses.sum())
-        epoch_loss = position.epoch_loss_sum / epoch_step
-        keras_callbacks.on_train_batch_end(epoch_step - 1, {"loss": epoch_loss})
-        progress.update(step, loss=float(losses.mean()), examples_per_sec=speed.examples_per_sec)
-        if loss_curve:
-            loss_curve.add(position, losses, epoch_step=epoch_step)
-
-        is_epoch_end = epoch_step == order.steps_per_epoch
+        losses, stop = _train_block(session, block, data)
+        epoch_loss = _log_block(session, block, losses)
+        is_epoch_end = block.first_step + block.num_steps == steps.order.steps_per_epoch
         if is_epoch_end:
-            logs = {"loss": epoch_loss, **evaluate()}
-            progress.epoch_end(step, logs, examples_per_sec=speed.examples_per_sec)
-            if curves:
-                log_epoch(curves, step, logs, engine.optimizer, speed.examples_per_sec)
-            is_best = _note_best(position, logs)
-            if is_best and callbacks:  # before they can change the weights
-                checkpoints.save(position)
-            keras_callbacks.on_epoch_end(block.epoch, logs)
-        checkpoints.check()
-        if stop or model.stop_training or step == last_step:
+            _evaluate_epoch(session, block.epoch, epoch_loss)
+        session.checkpoints.check()
+        if stop or session.engine.model.stop_training or position.step == steps.last_step:
             break
-        if is_epoch_end or due.now(step, next_steps=block_steps):
-            if curves:
-                curves.flush()  # before the checkpoint after which these points are not made again
-            checkpoints.save(position)
-            due.saved(step)
-        speed.restart()  # evaluating and saving are not training's time
-    # The last save comes after the callbacks': one of them may put back the best weights.
-    keras_callbacks.on_train_end()
-    if curves:
-        curves.flush()
+        if is_epoch_end or session.save_due.now(position.step, next_steps=steps.block_steps):
+            session.save()
+        session.speed.restart()  # the time of evaluating and saving does not count
+    # Save last: a callback may put back the best weights when training ends.
+    session.keras_callbacks.on_train_end()
     if blocks:
-        checkpoints.save(position)
-        checkpoints.wait()
-    step = position.step
-    steps_of_last_epoch = (step - 1) % order.steps_per_epoch + 1
+        session.save()
+        session.checkpoints.wait()
     return LoopResult(
-        step=step,
-        train_loss=position.epoch_loss_sum / steps_of_last_epoch,
-        examples_per_sec=speed.examples_per_sec,
-        was_stopped=stop and step < last_step,
+        step=position.step,
+        train_loss=position.epoch_loss_sum / ((position.step - 1) % steps.order.steps_per_epoch + 1),
+        examples_per_sec=session.speed.examples_per_sec,
+        was_stopped=stop and position.step < steps.last_step,
     )
 
 
-def _distributed_superbatches(
-    columns: Columns,
-    order: BatchOrder,
-    blocks: Sequence[StepBlock],
-    block_steps: int,
-    devices: Devices,
-    *,
-    with_batch_items: bool,
-) -> Iterator:
-    def local(_context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
-        return superbatches(
-            columns,
-            order,
-            blocks,
-            block_steps=block_steps,
-            shards=devices.shards,
-            num_shards=devices.num_replicas,
-            with_batch_items=with_batch_items,
-        )
-
-    if devices.num_replicas == 1:
-        return iter(local())
-    if not devices.threads:
-        return iter(devices.strategy.distribute_datasets_from_function(local))
-    # CPUs need no copy of their own. Each of the distributed dataset's iterators, one a replica, has a tuning
-    # thread, too, for which the options of ours do not count.
-    elements = iter(local())
-    return (
-        devices.strategy.experimental_distribute_values_from_function(lambda _context: next(elements))
-        for _ in blocks
+def _train_block(session: Session, block: StepBlock, data: Iterator) -> tuple[np.ndarray, bool]:
+    """Trains a block; returns its losses, float64 [steps], and whether any worker was asked to stop."""
+    position = session.position
+    if block.first_step == 0:
+        position.epoch_loss_sum = 0.0
+    if block.first_step == 0 or position.step == session.first_step:
+        session.keras_callbacks.on_epoch_begin(block.epoch)
+    session.keras_callbacks.on_train_batch_begin(block.first_step)
+    losses, stop = session.engine.train_block(
+        next(data),
+        block.num_steps,
+        first_step=position.step,
+        stop=session.stop_request.signum is not None,
     )
+    losses = losses.numpy()[: block.num_steps].astype(np.float64)
+    session.speed.count(block)
+    _require_finite(losses, block, session.steps.order)
+    position.step += block.num_steps
+    position.epoch_loss_sum += float(losses.sum())
+    return losses, stop
+
+
+def _log_block(session: Session, block: StepBlock, losses: np.ndarray) -> float:
+    """Reports a block to callbacks, progress and loss curve; returns the mean loss of the epoch so far."""
+    position = session.position
+    epoch_step = block.first_step + block.num_steps
+    epoch_loss = position.epoch_loss_sum / epoch_step
+    session.keras_callbacks.on_train_batch_end(epoch_step - 1, {"loss": epoch_loss})
+    session.progress.update(
+        position.step, loss=float(losses.mean()), examples_per_sec=session.speed.examples_per_sec
+    )
+    if session.loss_curve:
+        session.loss_curve.add(position, losses, epoch_step=epoch_step)
+    return epoch_loss
+
+
+def _evaluate_epoch(session: Session, epoch: int, epoch_loss: float) -> None:
+    """Validates the model and reports the epoch; saves the checkpoint that callbacks may otherwise change."""
+    position, examples_per_sec = session.position, session.speed.examples_per_sec
+    logs = {"loss": epoch_loss, **session.validate()}
+    session.progress.epoch_end(position.step, logs, examples_per_sec=examples_per_sec)
+    if session.scalars:
+        log_epoch(session.scalars, position.step, logs, session.engine.optimizer, examples_per_sec)
+    is_best = _note_best(position, logs)
+    if is_best and session.callbacks:
+        session.checkpoints.save(position)
+    session.keras_callbacks.on_epoch_end(epoch, logs)
 
 
 def _require_finite(losses: np.ndarray, block: StepBlock, order: BatchOrder) -> None:
@@ -196,7 +133,7 @@ def _require_finite(losses: np.ndarray, block: StepBlock, order: BatchOrder) -> 
 
 
 def _note_best(position: Position, logs: dict[str, float]) -> bool:
-    """Takes note of how good an epoch was on validation; returns whether it was the best so far."""
+    """Records the epoch's validation metric in the position; returns whether it is the best so far."""
     value = next((sign * logs[name] for name, sign in MONITORED.items() if name in logs), np.inf)
     is_best = value < position.best_value
     if is_best:

@@ -1,35 +1,67 @@
-"""What a run is about to do, in a few lines."""
+"""The steps of a run, and a description of the run for people."""
 
 from __future__ import annotations
 
 import math
 import shlex
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from data_pipeline.batches.order import BatchOrder
+from data_pipeline.batches.order import BatchOrder, Blocks
 from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.dataset.summary import protocol
 from trainer.config import RECIPES, Config, TrainConfig, make_config
+from trainer.models.tables import is_sparse, table_of
 from trainer.run.devices import Devices
 from trainer.workdir.workdir import Workdir
 
-# The largest embedding tables of a model.
+# The largest embedding tables of a model are described one by one.
 SHOWN_TABLES = 4
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """Which rows each step takes, and where training ends.
+
+    Attributes:
+        block_steps: steps per compiled call.
+        last_step: where training ends, counted from the run's start: after the last epoch, or earlier.
+    """
+
+    order: BatchOrder
+    block_steps: int
+    last_step: int
+
+    def blocks(self, *, first_step: int) -> Blocks:
+        """The blocks of the steps that are left."""
+        return self.order.blocks(
+            first_step=first_step, last_step=self.last_step, block_steps=self.block_steps
+        )
+
+
+def plan_steps(config: TrainConfig, dataset: PreparedDataset) -> StepPlan:
+    """The steps of a run on the training rows of a data set."""
+    order = BatchOrder(dataset.num_rows("train"), config.global_batch_size, config.seed)
+    of_all_epochs = config.epochs * order.steps_per_epoch
+    return StepPlan(
+        order=order,
+        block_steps=choose_block_steps(order, config),
+        last_step=min(of_all_epochs, config.max_steps or of_all_epochs),
+    )
 
 
 def plan_lines(
     config: Config,
     dataset: PreparedDataset,
     devices: Devices,
-    order: BatchOrder,
-    block_steps: int,
+    steps: StepPlan,
     folder: Workdir,
 ) -> Iterator[str]:
-    """Data, settings, devices, and how the global batch is divided, with the arithmetic; one line each."""
+    """One line per fact: data, settings, devices, and the arithmetic of the global batch."""
     manifest = dataset.manifest
     yield f"          {manifest['users']:,} users, {manifest['items']:,} items; {protocol(dataset)}"
     if manifest["rmse_floor"] is not None:
@@ -40,8 +72,8 @@ def plan_lines(
     batch, workers, local = config.train.global_batch_size, devices.num_workers, devices.local_replicas
     yield (
         f"batches   {batch:,} rows = {_count(workers, 'worker')} x {_count(local, 'replica')} "
-        f"x {_count(batch // workers // local, 'row')}; {_count(order.steps_per_epoch, 'step')} per epoch, "
-        f"{block_steps:,} per compiled call"
+        f"x {_count(batch // workers // local, 'row')}; {_count(steps.order.steps_per_epoch, 'step')} per "
+        f"epoch, {steps.block_steps:,} per compiled call"
     )
     yield f"workdir   {shlex.quote(str(folder.path))}"
 
@@ -78,19 +110,19 @@ def _count(number: int, noun: str) -> str:
 
 def memory_line(model: keras.Model, optimizer: keras.optimizers.Optimizer, config: Config) -> str:
     """How the largest embedding tables are trained, and the memory of weights and optimizer per device."""
-    tables = sorted((v for v in model.trainable_variables if hasattr(v, "table")), key=_bytes, reverse=True)
-    ways = [
+    tables = sorted(filter(table_of, model.trainable_variables), key=_bytes, reverse=True)
+    described = [
         f"{variable.path.split('/')[-2]} {variable.shape[0]:,} x {variable.shape[1]} "
-        f"{'sparse' if variable.table.sparse else 'dense'}"
+        f"{'sparse' if is_sparse(variable) else 'dense'}"
         for variable in tables[:SHOWN_TABLES]
     ]
     if len(tables) > SHOWN_TABLES:
-        ways.append(f"{len(tables) - SHOWN_TABLES} smaller")
+        described.append(f"{len(tables) - SHOWN_TABLES} smaller")
     weights, state = (
         sum(map(_bytes, variables)) / 1e6 for variables in (model.trainable_variables, optimizer.variables)
     )
     return (
-        f"tables    {', '.join(ways) or 'none'} (model.tables={config.model.tables}); "
+        f"tables    {', '.join(described) or 'none'} (model.tables={config.model.tables}); "
         f"per device {weights:,.1f} MB of weights, {state:,.1f} MB of optimizer state"
     )
 
@@ -99,26 +131,15 @@ def _bytes(variable: Any) -> int:
     return math.prod(variable.shape) * tf.as_dtype(variable.dtype).size
 
 
-def batch_order(config: TrainConfig, dataset: PreparedDataset) -> BatchOrder:
-    """The order in which a run reads the training rows."""
-    return BatchOrder(dataset.num_rows("train"), config.global_batch_size, config.seed)
-
-
-def last_step(config: TrainConfig, order: BatchOrder) -> int:
-    """The step at which training ends, counted from the run's start: `max_steps`, or the last epoch's end."""
-    whole = config.epochs * order.steps_per_epoch
-    return min(whole, config.max_steps or whole)
-
-
-# Rows per compiled call when `train.steps_per_loop` is 0: tens of milliseconds of work, which makes the cost
-# of the call negligible, and a superbatch of about 1 MB.
+# Rows of a compiled call when `train.steps_per_loop` is 0: tens of milliseconds of work, compared with which
+# the call costs nothing, and a superbatch of about 1 MB.
 AUTO_ROWS_PER_LOOP = 65_536
 
 
 def choose_block_steps(order: BatchOrder, config: TrainConfig) -> int:
     """Steps per compiled call: `steps_per_loop`, or enough for about `AUTO_ROWS_PER_LOOP` rows.
 
-    At most the steps of an epoch, and the steps between two checkpoints.
+    Never more than an epoch has, or than may lie between two checkpoints.
     """
-    wanted = config.steps_per_loop or max(1, AUTO_ROWS_PER_LOOP // order.global_batch_size)
-    return min(wanted, order.steps_per_epoch, config.checkpoint_every_steps or wanted)
+    chosen = config.steps_per_loop or max(1, AUTO_ROWS_PER_LOOP // order.global_batch_size)
+    return min(chosen, order.steps_per_epoch, config.checkpoint_every_steps or chosen)

@@ -1,25 +1,26 @@
-"""What a person sees while training runs; on stderr, so that stdout stays for results."""
+"""The progress of training on stderr, so that stdout is for results."""
 
 from __future__ import annotations
 
-import sys
 import time
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from data_pipeline.batches.order import BatchOrder
 from data_pipeline.batches.windows import StepBlock
+from data_pipeline.logs import console, log
 
-# Without a terminal a line at every epoch's end, and at least this often.
+# Without a terminal, a line at least this often within an epoch.
 LINE_EVERY_SECS = 10.0
+# Epochs shorter than this share a line: the last one to end.
+EPOCH_LINE_SECS = 1.0
 
 
 class TrainProgress:
-    """Shows epoch, step, loss, examples per second and time left.
+    """Shows epoch, step, loss, examples per second and time left: a bar on a terminal, and lines in the log.
 
     Args:
-        first_step, last_step: where this run starts and where training ends.
+        first_step, last_step: where this call starts and where training ends.
         quiet: shows nothing.
     """
 
@@ -33,13 +34,13 @@ class TrainProgress:
         self._begun = self._line_shown = time.monotonic()
         self._first_step = first_step
         self._bar: Progress | None = None
-        if sys.stderr.isatty() and not quiet:
+        if console().is_terminal and not quiet:
             self._bar = Progress(
                 TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
                 BarColumn(),
                 TextColumn("step {task.completed}/{task.total}  {task.fields[text]}"),
                 TimeRemainingColumn(),
-                console=Console(stderr=True),
+                console=console(),
                 transient=True,
             )
             self._task = self._bar.add_task(
@@ -61,10 +62,13 @@ class TrainProgress:
 
     def epoch_end(self, step: int, logs: dict[str, float], *, examples_per_sec: float | None) -> None:
         """After every epoch, with its means."""
+        if step < self._last_step and time.monotonic() - self._line_shown < EPOCH_LINE_SECS:
+            return
         text = "  ".join(f"{name} {value:.4f}" for name, value in logs.items() if name != "val_loss")
         self._line(step, f"{text}  {_rate(examples_per_sec)}")
 
     def close(self) -> None:
+        """Removes the bar."""
         if self._bar:
             self._bar.stop()
 
@@ -75,11 +79,7 @@ class TrainProgress:
         epoch = (step - 1) // self._steps_per_epoch + 1
         per_step = (self._line_shown - self._begun) / (step - self._first_step)
         left = round((self._last_step - step) * per_step)
-        line = f"epoch {epoch}/{self._epochs}  step {step}/{self._last_step}  {text}  {left} s left"
-        if self._bar:
-            self._bar.console.print(line, highlight=False, soft_wrap=True)
-        else:
-            print(line, file=sys.stderr, flush=True)
+        log.info(f"epoch {epoch}/{self._epochs}  step {step}/{self._last_step}  {text}  {left} s left")
 
 
 def _rate(examples_per_sec: float | None) -> str:
@@ -87,7 +87,7 @@ def _rate(examples_per_sec: float | None) -> str:
 
 
 class Speed:
-    """Examples over the time that training took; the first block, which compiles, is not counted."""
+    """Examples per second of training; the first block, which compiles, does not count."""
 
     def __init__(self, order: BatchOrder) -> None:
         self._order = order
@@ -109,4 +109,5 @@ class Speed:
 
     @property
     def examples_per_sec(self) -> float | None:
+        """None before the second block."""
         return self._examples / self._secs if self._secs else None

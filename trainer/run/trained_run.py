@@ -1,8 +1,7 @@
-"""A trained run, loaded for evaluating, predicting and recommending."""
+"""A trained run, loaded for evaluation, prediction and recommendation."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +13,9 @@ from data_pipeline.errors import UserError
 from trainer.config import Config, import_model, require_named_model
 from trainer.models import ModelFunction
 from trainer.ranking.model_ranker import model_ranker
-from trainer.ranking.scorer import Scorer
+from trainer.ranking.scorer import Scorer, scorer_for
 from trainer.ranking.top_items import Ranker
-from trainer.run.build import model_for, scorer_for
+from trainer.run.build import model_for
 from trainer.run.devices import let_memory_grow
 from trainer.workdir.checkpoint import best_folder, restore_weights
 from trainer.workdir.workdir import Workdir
@@ -47,14 +46,14 @@ class Run:
 
 
 def load_run(run: Run | str | Path, *, best: bool = False, model: ModelFunction | str | None = None) -> Run:
-    """Loads the newest checkpoint of a workdir, or the best on validation; a loaded run is returned as it is.
+    """Loads the newest checkpoint of a workdir, or the best on validation; returns a loaded run unchanged.
 
     Args:
-        model: the function that made the run's model, or its `module:function`, where it is one of your own.
-            The name that the run stores is never imported.
+        model: the function that makes the run's model, or its `module:function`, if it is your own. The name
+            that the run stores is never imported.
 
     Raises:
-        UserError: no run there, none with a checkpoint, or one with a model of your own that is not given.
+        UserError: there is no run, it has no checkpoint, or its model is your own and not given.
     """
     if isinstance(run, Run):
         return run
@@ -67,7 +66,7 @@ def load_run(run: Run | str | Path, *, best: bool = False, model: ModelFunction 
     let_memory_grow()
     built = model_for(config, dataset, None if model is None else import_model(model))
     folder = best_folder(workdir.checkpoints) if best else workdir.checkpoints
-    step = restore_weights(built, folder, lambda line: print(line, file=sys.stderr))
+    step = restore_weights(built, folder)
     if step is None:
         lacks = "no best checkpoint: it needs validation rows" if best else "no checkpoint yet"
         raise UserError(f"{workdir.path}: holds {lacks}; run `reeltrain train` first")

@@ -1,4 +1,4 @@
-"""A run again with other seeds, and the baseline that is trained: what a figure is worth beside them."""
+"""Trains and evaluates a run with several seeds, to report the spread of its metrics."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from data_pipeline.errors import UserError
+from data_pipeline.logs import shown
 from trainer.config import Config
 from trainer.evaluation.evaluate import MODEL, Evaluation
 from trainer.evaluation.slice_metrics import Metrics
 from trainer.models import ModelFunction
-from trainer.run.plan import batch_order, last_step
+from trainer.run.plan import plan_steps
 from trainer.run.trained_run import load_run
-from trainer.studies.trained_baseline import Say, _trained, with_trained_baseline
+from trainer.studies.trained_baseline import trained_run, with_trained_baseline
 from trainer.workdir.workdir import Workdir
 
 
@@ -24,9 +25,9 @@ class Spread:
     """Mean and standard deviation (n - 1) of every metric over the seeds, and each seed's evaluation.
 
     Attributes:
-        seeds: of training; the data's split is the same.
+        seeds: of training; all have the same split.
         mean, sd: name, `model` or a baseline -> metric -> value.
-        evaluations: one a seed; baselines that are not trained are in the first alone.
+        evaluations: one per seed; only the first has the baselines that do not depend on it.
     """
 
     seeds: list[int]
@@ -42,29 +43,30 @@ def evaluate_seeds(
     best: bool = False,
     wanted: bool | None = None,
     model: ModelFunction | str | None = None,
-    say: Say = lambda _line: None,
+    quiet: bool = False,
     **how: Any,
 ) -> Spread:
     """Trains a run's configuration with the seeds 0 to num_seeds - 1 on the same split; evaluates each.
 
-    The run itself, which stays as it is, is one of them, if it has such a seed; the others are kept in its
-    `seeds/`. They train in its precision on this process's devices, which the result does not depend on, and
-    without callbacks, which no configuration knows.
+    The run itself stands for its own seed and is not changed; the other runs are kept in its `seeds/`. They
+    train in its precision on this process's devices, which do not affect the result, and without callbacks,
+    which are not part of the configuration.
 
     Args:
-        best: takes each seed's checkpoint that is best on validation, not the newest.
-        wanted, say, how: as of `with_trained_baseline`.
-        model: the function that made the run's model, or its `module:function`, where it is one of your own.
+        best: uses each seed's best checkpoint on validation, not the newest.
+        wanted, how: see `with_trained_baseline`.
+        quiet: logs nothing.
+        model: the function that makes the run's model, or its `module:function`, if it is your own.
 
     Raises:
-        UserError: the run is not trained to its end, as the others will be.
+        UserError: the run is not trained to its end.
     """
     workdir = Path(workdir)
     own = load_run(workdir, model=model)
-    end = last_step(own.config.train, batch_order(own.config.train, own.dataset))
+    end = plan_steps(own.config.train, own.dataset).last_step
     if own.step < end:
         raise UserError(
-            f"{workdir}: seeds are compared when trained to their end, got a run at step {own.step} of {end}"
+            f"{workdir}: must be trained to its end to compare seeds, got step {own.step} of {end}"
         )
     settings = [*_settings(own.config), f"train.precision={Workdir(workdir).precision()}"]
     evaluations: list[Evaluation] = []
@@ -73,12 +75,13 @@ def evaluate_seeds(
             run = load_run(workdir, best=True, model=model) if best else own
         else:
             folder = workdir / "seeds" / str(seed)
-            run = _trained(
-                own.dataset, own.config.recipe, settings, seed, folder, say, model=model, best=best
-            )
-        # What is not trained no seed changes: it is judged with the first.
+            with shown(quiet=quiet):
+                run = trained_run(
+                    own.dataset, own.config.recipe, settings, seed, folder, model=model, best=best
+                )
+        # Only the trained baseline depends on the seed.
         how["with_baselines"] = not evaluations
-        evaluations.append(with_trained_baseline(run, wanted=wanted, say=say, **how))
+        evaluations.append(with_trained_baseline(run, wanted=wanted, quiet=quiet, **how))
     rows = [{MODEL: each.test, **each.baselines} for each in evaluations]
     return Spread(
         seeds=list(range(num_seeds)),
@@ -89,7 +92,7 @@ def evaluate_seeds(
 
 
 def _settings(config: Config) -> Iterable[str]:
-    """What a configuration says, but for the data's, and for devices, precision and seed."""
+    """A configuration's settings, except those of data, devices, precision and seed."""
     for key, value in config.flat().items():
         part, _, name = key.partition(".")
         if part in ("recipe", "data") or name in ("replicas", "precision", "seed"):
@@ -101,7 +104,7 @@ def _over(
     statistic: Callable[[list[float]], float], name: str, rows: Sequence[Mapping[str, Metrics]]
 ) -> Metrics:
     metrics = [row[name] for row in rows if name in row]
-    # Not every seed need have all: there is no diversity where no list has two items with features.
+    # A seed may lack a metric: there is no diversity if no list has two items with features.
     keys = [key for key in metrics[0] if all(key in each for each in metrics)]
     return {key: statistic([each[key] for each in metrics]) for key in keys}
 

@@ -1,15 +1,16 @@
-"""The baseline that is trained: a matrix factorization."""
+"""A trained baseline: matrix factorization on the same rows."""
 
 from __future__ import annotations
 
 import dataclasses
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from data_pipeline.dataset.dataset import PreparedDataset
+from data_pipeline.logs import log, shown
 from trainer.config import Config, make_config
 from trainer.config.recipes import RECIPES
 from trainer.evaluation.evaluate import Evaluation, evaluate
@@ -19,58 +20,57 @@ from trainer.run.devices import max_replicas
 from trainer.run.trained_run import Run, load_run
 from trainer.train import train
 
-# The recipe of the trained baseline, by whether the run's objective ranks.
+# Whether the run's objective is a ranking -> the recipe of its baseline.
 BASELINE_RECIPES = {False: "mf", True: "mf-ranking"}
-# From more training rows on it takes longer than an evaluation should, unless it is asked for.
+# With more training rows it takes longer than an evaluation should, unless requested.
 MOST_BASELINE_ROWS = 2_000_000
-Say = Callable[[str], None]
 
 
 def with_trained_baseline(
-    run: Run, *, wanted: bool | None = None, say: Say = lambda _line: None, **how: Any
+    run: Run, *, wanted: bool | None = None, quiet: bool = False, **how: Any
 ) -> Evaluation:
-    """`evaluate`, beside matrix factorization trained on the same rows with the run's seed.
+    """`evaluate`, compared with matrix factorization trained on the same rows with the run's seed.
 
-    It is kept in the workdir's `baselines/`, so that only the first evaluation waits for it.
+    The baseline is kept in the workdir's `baselines/`, so that only the first evaluation waits for it.
 
     Args:
-        wanted: whether it is trained; None: with at most `MOST_BASELINE_ROWS` training rows.
-        say: is told what is trained.
-        how: of `evaluate`.
+        wanted: whether to train the baseline; None: only for at most `MOST_BASELINE_ROWS` training rows.
+        quiet: logs nothing.
+        how: arguments of `evaluate`.
     """
     recipe = BASELINE_RECIPES[run.config.objective.is_ranking]
-    if wanted is False or _is_recipe(run.config, recipe):  # beside itself
+    if wanted is False or _is_recipe(run.config, recipe):  # the baseline would be the run itself
         return evaluate(run, **how)
     rows = run.dataset.num_rows("train")
     if wanted is None and rows > MOST_BASELINE_ROWS:
         result = evaluate(run, **how)
-        note = f"{recipe}: left out, training it on {rows:,} rows takes a while; --mf does"
+        note = f"{recipe}: not trained, {rows:,} rows take a while; use --mf to train it"
         return dataclasses.replace(result, protocol=f"{result.protocol}\n{note}")
     seed, positive_from = run.config.train.seed, run.config.objective.positive_from
-    # In a precision that every machine has, so that any may take up what another has trained.
+    # A precision that every machine has, so that any machine can use a baseline trained on another.
     settings = ["train.precision=float32"]
     if positive_from is not None:
         settings.append(f"objective.positive_from={positive_from}")
     folder = run.workdir / "baselines" / f"{recipe}-seed-{seed}"
-    trained = _trained(run.dataset, recipe, settings, seed, folder, say)
+    with shown(quiet=quiet):
+        trained = trained_run(run.dataset, recipe, settings, seed, folder)
     other = Recommender(None if trained.config.objective.is_ranking else trained.scorer, trained.ranker)
     others = {**(how.pop("others", None) or {}), recipe: other}
     return evaluate(run, others=others, **how)
 
 
-def _trained(
+def trained_run(
     dataset: PreparedDataset,
     recipe: str,
     settings: Sequence[str],
     seed: int,
     folder: Path,
-    say: Say,
     *,
     model: ModelFunction | str | None = None,
     best: bool = False,
 ) -> Run:
-    """The run in a folder, trained to its end if it is not."""
-    say(f"training  {recipe}, train.seed={seed}, in {folder}")
+    """The run in a folder, trained to its end if necessary."""
+    log.info(f"training  {recipe}, train.seed={seed}, in {folder}")
     replicas = max_replicas(make_config(recipe, RECIPES, settings).train)
     settings = [*settings, f"train.seed={seed}", f"train.replicas={replicas}"]
     result = train(dataset, recipe=recipe, settings=settings, workdir=folder, model=model, quiet=True)

@@ -1,7 +1,7 @@
-"""Whether every layout of devices trains the same.
+"""Checks that every layout of devices trains the same.
 
 verify      trains the layouts and compares them
-subset      a part of the ratings
+subset      a fixed subset of the ratings
 layouts     one layout, trained in its own processes
 comparison  the largest differences
 reference   a second implementation, in NumPy

@@ -1,4 +1,4 @@
-"""Two layouts' outcomes side by side: how far they are apart."""
+"""The largest differences between the results of two layouts."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ NUMPY = "NumPy"
 
 @dataclass(frozen=True)
 class Comparison:
-    """One layout beside another.
+    """One layout compared with another.
 
     Attributes:
         against: name of the other.
-        loss_difference, weight_difference, metric_difference: the largest absolute ones: over all steps; over
-            all variables of the last checkpoint, the optimizer's included; over training loss, validation and
-            test errors. None where there is nothing to compare, or it is not finite.
-        failure: why it did not pass, in one line, or None.
+        loss_difference, weight_difference, metric_difference: the largest absolute differences: over all
+            steps; over all variables of the last checkpoint, including the optimizer's; over training loss,
+            validation and test errors. None if there is nothing to compare or a value is not finite.
+        failure: the reason why it failed, in one line, or None.
     """
 
     name: str
@@ -45,7 +45,7 @@ def compare(
     tolerance: float,
     steps: int,
 ) -> Comparison:
-    """Two outcomes, or why there is one too few."""
+    """Compares two outcomes; in place of an outcome a text gives the reason why there is none."""
     comparison = Comparison(layout.name, layout.workers, layout.replicas, against)
     if isinstance(found, str):
         return dataclasses.replace(comparison, failure=found)
@@ -70,10 +70,10 @@ def compare(
 def _largest_difference(
     what: str, found: Mapping[Any, Any], expected: Mapping[Any, Any], tolerance: float, *, exactly: bool
 ) -> tuple[float | None, str | None]:
-    """The largest absolute difference of values with the same name, and what is wrong with it.
+    """The largest absolute difference of values with the same name, and the failure, if any.
 
     Args:
-        exactly: whether both must have the same names; else `found` may have more.
+        exactly: both must have the same names; otherwise `found` may have more.
     """
     lacking = sorted(set(expected) ^ set(found) if exactly else set(expected) - set(found), key=str)
     if lacking:

@@ -1,4 +1,4 @@
-"""A layout, workers x replicas, trained in processes of its own, and what it left behind."""
+"""Trains a layout, workers x replicas, in separate processes and reads its results."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import tensorflow as tf
 from data_pipeline.errors import UserError
 from trainer.workdir.workdir import Workdir
 
-# A layout that hangs is one that fails. The defaults' take about 10 s.
+# A layout that hangs counts as failed. The default layouts take about 10 s each.
 LAYOUT_TIMEOUT_SECS = 900
 COMPARED_IN_CHECKPOINT = ("model/", "optimizer/")
-# How often float16 skipped a step depends on rounding: sums over fewer rows overflow later.
+# The number of steps that float16 skipped depends on rounding: sums over fewer rows overflow later.
 NOT_COMPARED = ("optimizer/iteration",)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """So many processes with so many replicas each."""
+    """A number of processes, each with the same number of replicas."""
 
     workers: int
     replicas: int
@@ -47,12 +47,12 @@ class Layout:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a layout arrived at.
+    """The result of training a layout.
 
     Attributes:
         losses: trained steps -> the loss of the last of them.
-        variables: name in the last checkpoint -> value: weights and the optimizer's.
-        metrics: `train_loss`, and `validation/rmse at step 50` and the like.
+        variables: name in the last checkpoint -> value, of the model and the optimizer.
+        metrics: `train_loss`, `validation/rmse at step 50` and so on.
     """
 
     losses: dict[int, float]
@@ -61,7 +61,7 @@ class Outcome:
 
 
 class LayoutError(Exception):
-    """A layout did not train to the end; says why in one line."""
+    """A layout did not train to its end; the message is one line."""
 
 
 def run_layout(
@@ -71,11 +71,11 @@ def run_layout(
 
     Args:
         arguments: of `reeltrain train`, without the replicas.
-        command: what starts `reeltrain`.
+        command: starts `reeltrain`.
 
     Raises:
-        LayoutError: it failed, or did not end in `LAYOUT_TIMEOUT_SECS`.
-        UserError: the settings are a mistake.
+        LayoutError: it failed, or did not end within `LAYOUT_TIMEOUT_SECS`.
+        UserError: a setting is invalid.
     """
     launch = ["launch", "local", "--workers", str(layout.workers), "--"] if layout.workers > 1 else []
     train = ["train", str(dataset), "--workdir", str(workdir), "--json", *arguments]
@@ -83,7 +83,7 @@ def run_layout(
     try:
         done = subprocess.run(
             [*command, *launch, *train, *replicas],
-            # TF32's products have 10 bits, float32's 23; a cluster's variable is not for these processes.
+            # TF32's products have 10 bits, float32's 23. These processes are not part of a cluster.
             env={"NVIDIA_TF32_OVERRIDE": "0"} | {k: v for k, v in os.environ.items() if k != "TF_CONFIG"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -94,15 +94,15 @@ def run_layout(
     except subprocess.TimeoutExpired:
         raise LayoutError(f"did not end within {LAYOUT_TIMEOUT_SECS} s") from None
     if done.returncode == 2:
-        raise UserError(_what_it_said(done.stderr))
+        raise UserError(_error_line(done.stderr))
     if done.returncode:
-        raise LayoutError(f"ended with status {done.returncode}: {_what_it_said(done.stderr)}")
+        raise LayoutError(f"ended with status {done.returncode}: {_error_line(done.stderr)}")
     result = json.loads(done.stdout.splitlines()[-1])
     return read_outcome(Workdir(workdir), train_loss=(result["result"] if launch else result)["train_loss"])
 
 
 def read_outcome(workdir: Workdir, *, train_loss: float) -> Outcome:
-    """What a finished run with `train.log_every_steps=1` left in its workdir."""
+    """The results of a finished run with `train.log_every_steps=1`, from its workdir."""
     losses: dict[int, float] = {}
     metrics = {"train_loss": train_loss}
     for line in workdir.metrics.read_text(encoding="utf-8").splitlines():
@@ -122,8 +122,8 @@ def read_outcome(workdir: Workdir, *, train_loss: float) -> Outcome:
     return Outcome(losses, variables, metrics)
 
 
-def _what_it_said(stderr: str) -> str:
-    """The line in which `reeltrain` tells why it ended; of several workers' the first."""
+def _error_line(stderr: str) -> str:
+    """The error message of `reeltrain`; of several workers, the first one's."""
     own = [line.removeprefix("reeltrain: ") for line in stderr.splitlines() if line.startswith("reeltrain: ")]
     own = [line for line in own if not line.startswith("loading TensorFlow")]
-    return own[0] if own else (stderr.strip().splitlines() or ["it said nothing"])[-1]
+    return own[0] if own else (stderr.strip().splitlines() or ["no error message"])[-1]

@@ -1,8 +1,7 @@
-"""A second implementation of training, in NumPy and float64, which `verify` compares the first with.
+"""A second implementation of training, in NumPy and float64, against which `verify` checks the first.
 
-Written from the formulas, for reading: of `trainer` it shares only the settings and the random bits, of
-`data_pipeline` the order of the rows; errors are scikit-learn's. The loss of a step over the rows i of its
-global batch is
+Written from the formulas, to be read. It shares with `trainer` only the settings and the random bits, and
+with `data_pipeline` the order of the rows; errors are scikit-learn's. The loss of a step over its rows i is
 
     sum_i w_i [ (predicted_i - rating_i)^2 + embedding_l2 (|user row_i|^2 + |item row_i|^2) ] / sum_i w_i
 """
@@ -37,13 +36,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class ReferenceRun:
-    """What a run must arrive at.
+    """The expected result of a run.
 
     Attributes:
         losses: trained steps -> the loss of the last of them.
         weights: path of a Keras variable -> its value.
-        slots: the same path -> the optimizer's values for it, in the order in which Keras makes them.
-        metrics: as `trainer.verification.layouts` reads them from a workdir.
+        slots: the same path -> the optimizer's values for it, in Keras's order.
+        metrics: named as in `trainer.verification.layouts.Outcome`.
     """
 
     losses: dict[int, float]
@@ -53,7 +52,7 @@ class ReferenceRun:
 
 
 def knows(config: Config) -> bool:
-    """Whether this implementation has the model and the objective."""
+    """Whether this implementation supports the model and the objective."""
     return config.model.name == "mlp" and config.objective.name == "mse"
 
 
@@ -63,7 +62,7 @@ def train_reference(
     """Trains `config.train.epochs` epochs.
 
     Args:
-        weights: the initial ones: path of a Keras variable -> value; they are copied.
+        weights: initial values, path of a Keras variable -> value; they are copied.
     """
     assert knows(config)
     weights = {path: np.array(value, np.float64) for path, value in weights.items()}
@@ -97,10 +96,10 @@ def train_reference(
 
 
 def dropout_masks(config: ModelConfig, num_rows: int, *, seed: int, step: int) -> list[np.ndarray]:
-    """What each hidden layer's outputs are multiplied with: 0 or 1 / (1 - dropout), [num_rows, units].
+    """The factors of each hidden layer's outputs: 0 or 1 / (1 - dropout), [num_rows, units].
 
-    Unit j of row i (counted in the global batch) is dropped where its random 32 bits, as a number, are below
-    dropout x 2^32; `step` counts from the run's beginning.
+    Unit j of row i of the global batch is dropped if its random 32-bit number is below dropout x 2^32; `step`
+    counts from the start of the run.
     """
     seeds, steps = np.array([seed], np.uint32), np.array([step], np.uint32)
     rows = row_bits(seeds, steps, np.arange(num_rows, dtype=np.uint32))
@@ -114,7 +113,7 @@ def dropout_masks(config: ModelConfig, num_rows: int, *, seed: int, step: int) -
 def loss_and_gradients(
     weights: Mapping[str, np.ndarray], batch: Batch, config: ModelConfig, keep: list[np.ndarray]
 ) -> tuple[float, dict[str, np.ndarray]]:
-    """The loss of one step, and its gradient for every weight; `keep` as `dropout_masks` makes it."""
+    """The loss of one step, and its gradient for every weight; `keep` comes from `dropout_masks`."""
     share = batch.weight / batch.weight.sum()
     user_path, item_path = _table(weights, USER), _table(weights, ITEM)
     users, items = weights[user_path][batch.user_index], weights[item_path][batch.item_index]
@@ -151,17 +150,17 @@ class Optimizer:
         w -= rate weight_decay w
         adam      m += (g - m) (1 - 0.9),  v += (g^2 - v) (1 - 0.999),
                   w -= rate sqrt(1 - 0.999^t) / (1 - 0.9^t)  m / (sqrt(v) + 1e-7)
-        adagrad   a += g^2, from 0.1 on; in tables a, one a row, += mean of the row's g^2;
+        adagrad   a += g^2, initially 0.1; in tables, with one a per row, a += mean of the row's g^2;
                   w -= rate g / sqrt(a + 1e-7)
         sgd       v = momentum v - rate g,  w += v
 
-    In sparse tables all but the clipping happens only in the rows that the batch names, row 0 among them if
-    it is padded; t counts all steps. Sources: Kingma & Ba 2015, section 2, last paragraph; Duchi, Hazan &
+    In sparse tables everything except clipping applies only to the rows in the batch, including row 0 if the
+    batch is padded; t counts all steps. Sources: Kingma & Ba 2015, section 2, last paragraph; Duchi, Hazan &
     Singer 2011; constants are Keras's.
 
     Args:
-        weights: path -> value; for their shapes.
-        sparse_tables: paths of those that are trained only in the rows of each batch.
+        weights: path -> value, used for the shapes.
+        sparse_tables: paths of tables of which each step trains only the rows in its batch.
     """
 
     def __init__(
@@ -200,7 +199,7 @@ class Optimizer:
     def _change(
         self, path: str, gradient: np.ndarray, slots: list[np.ndarray]
     ) -> tuple[np.ndarray, list[np.ndarray]]:
-        """What is added to the weight, and the new slots."""
+        """The change of the weight, and the new slots."""
         rate = self._config.learning_rate
         if self._config.name == "adam":
             m, v = slots

@@ -1,9 +1,9 @@
-"""A part of somebody's ratings, cut to a number of steps."""
+"""A fixed subset of the ratings, for a given number of steps."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from data_pipeline.config import DataConfig
 from data_pipeline.dataset.dataset import PreparedDataset, open_dataset
 from data_pipeline.dataset.manifest import MANIFEST
 from data_pipeline.errors import UserError
+from data_pipeline.logs import log
 from data_pipeline.parsing.chunks import ReadReport
 from data_pipeline.prepare.prepare import prepare_dataset
 from data_pipeline.sources.open_source import open_source
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 VALIDATION_ROWS = TEST_ROWS = 200
 
 
-def prepare_excerpt(
+def prepare_subset(
     data: str | Path | pd.DataFrame | None,
     config: Config,
     settings: Sequence[str],
@@ -35,16 +36,14 @@ def prepare_excerpt(
     *,
     epochs: int,
     steps: int,
-    say: Callable[[str], None],
 ) -> PreparedDataset:
-    """Prepares so many of DATA's ratings, always the same, that an epoch's last batch is short.
+    """Prepares a fixed subset of DATA's ratings, chosen so that the last batch of an epoch is incomplete.
 
-    With batches of B rows the last has B // 4 + 1: of two or more replicas at least the last one has none.
+    With batches of B rows the last has B // 4 + 1, so that at least the last of several replicas has no rows.
 
     Args:
         out: the new folder.
         steps: of all epochs together.
-        say: is told what DATA is.
 
     Raises:
         UserError: DATA has fewer rows, or cannot be read.
@@ -53,12 +52,12 @@ def prepare_excerpt(
     num_train = (steps // epochs - 1) * batch + (batch // 4 + 1 if batch > 1 else 1)
     num_rows = num_train + VALIDATION_ROWS + TEST_ROWS
     source = _open(data, config, settings)
-    say(f"data      {source.described}")
+    log.info(f"data      {source.described}")
     found = sum(len(batch) for batch in source.batches(ReadReport()))
     if found < num_rows:
         raise UserError(
             f"{steps} steps of {batch} rows need {num_rows:,} ratings, got {found:,}; "
-            "give fewer --steps, or a smaller train.global_batch_size"
+            "use fewer --steps or a smaller train.global_batch_size"
         )
     rows = np.random.default_rng(config.data.split_seed).choice(found, num_rows, replace=False, shuffle=False)
     split = DataConfig(  # fractions are rounded up to whole rows
@@ -66,14 +65,14 @@ def prepare_excerpt(
         validation_fraction=(VALIDATION_ROWS - 0.5) / (num_rows - TEST_ROWS),
         split_seed=config.data.split_seed,
     )
-    # Pairs that repeat stay: so many rows were asked for.
+    # Repeated pairs are kept: the number of rows is fixed.
     dataset = prepare_dataset(_taken(source, np.sort(rows)), split, out, distinct=True)
     assert dataset.num_rows("train") == num_train
     return dataset
 
 
 def _open(data: str | Path | pd.DataFrame | None, config: Config, settings: Sequence[str]) -> RatingsSource:
-    """All ratings there are; of data that is split already, the training rows."""
+    """All ratings, or the training rows of data that is already split."""
     if not isinstance(data, str | Path) or not (Path(data) / MANIFEST).is_file():
         return open_source(data, config.data)
     refuse_split_settings(Path(data), settings)

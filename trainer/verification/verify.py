@@ -1,10 +1,10 @@
-"""Whether this machine's layouts all train the same: each against the single device, that against NumPy."""
+"""Checks that all layouts of this machine train the same: each against one device, and that against NumPy."""
 
 from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,37 +15,38 @@ import tensorflow as tf
 
 from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.errors import UserError
+from data_pipeline.logs import log, shown
 from trainer.config import Config, make_config
 from trainer.config.recipes import RECIPES
 from trainer.run.build import model_for
 from trainer.verification import reference
 from trainer.verification.comparison import NUMPY, Comparison, compare
 from trainer.verification.layouts import Layout, LayoutError, Outcome, run_layout
-from trainer.verification.subset import prepare_excerpt
+from trainer.verification.subset import prepare_subset
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Absolute, over up to about 200 steps of `article`; in brackets what was measured against NumPy and between
-# layouts. float64 (2e-15, 4e-15) and float32 (2e-6, 2e-6) differ by rounding alone, bfloat16 (0.013, 0.010)
-# and float16 (0.011, 0.010) by products of 8 and 11 bits.
+# Absolute, over up to about 200 steps of `article`; in brackets the differences measured against NumPy and
+# between layouts. float64 (2e-15, 4e-15) and float32 (2e-6, 2e-6) differ only by rounding, bfloat16 (0.013,
+# 0.010) and float16 (0.011, 0.010) by products of 8 and 11 bits.
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5, "mixed_bfloat16": 0.05, "mixed_float16": 0.05}
-# Two, so that the order of the second epoch and the passage into it are compared, too.
+# Two, so that the order of the second epoch and the transition to it are also compared.
 EPOCHS = 2
 OURS = ("train.epochs", "train.max_steps", "train.replicas", "train.precision", "train.log_every_steps")
 SINGLE_DEVICE = Layout(workers=1, replicas=1)
-# As Keras names an optimizer's variables for a weight, in the order of `reference.Optimizer.slots`.
+# Keras's names of an optimizer's variables of a weight, in the order of `reference.Optimizer.slots`.
 SLOT_NAMES = {"adam": ("momentum", "velocity"), "adagrad": ("accumulator",), "sgd": ("momentum",)}
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify` found.
+    """The result of `verify`.
 
     Attributes:
         tolerance: the largest difference that passes.
-        covered: what the training had in it that could differ between layouts.
-        no_reference: why nothing was compared with NumPy, or None.
+        covered: features of this training that could differ between layouts.
+        no_reference: the reason if nothing was compared with NumPy, or None.
     """
 
     recipe: str
@@ -62,11 +63,11 @@ class Verification:
 
     @property
     def first_failure(self) -> str | None:
-        """The first layout that did not pass, and why, in one line."""
+        """The first layout that failed, with the reason, in one line."""
         return next((f"{c.name}: {c.failure}" for c in self.comparisons if c.failure), None)
 
     def largest(self, what: str) -> float | None:
-        """The largest `loss_difference`, `weight_difference` or `metric_difference`; None if lacking."""
+        """The largest `loss_difference`, `weight_difference` or `metric_difference`; None if unknown."""
         values = [getattr(comparison, what) for comparison in self.comparisons]
         return None if None in values else max(values, default=None)
 
@@ -98,19 +99,19 @@ def verify(
     steps: int,
     command: Sequence[str],
     tolerance: float | None = None,
-    say: Callable[[str], None] = lambda _line: None,
+    quiet: bool = False,
 ) -> Verification:
-    """Trains the same global batches on each layout and compares what they arrive at.
+    """Trains the same global batches on each layout and compares the results.
 
-    The layouts: the single device, one worker with each of `replicas`, each of `workers` with one replica.
+    The layouts: a single device, one worker with each of `replicas`, each of `workers` with one replica.
 
     Args:
-        data: what `train` takes; a part of its rows is used, always the same.
-        settings: as of `train`, but for those that a verification sets itself.
-        steps: of all `EPOCHS` epochs together; the last step of each is short of rows.
-        command: what starts `reeltrain`, for the layouts' processes.
+        data: as for `train`; a fixed subset of the rows is used.
+        settings: as for `train`, except those that verification sets itself.
+        steps: of all `EPOCHS` epochs together; the last batch of each epoch is incomplete.
+        command: starts `reeltrain`, for the layouts' processes.
         tolerance: by default that of the precision.
-        say: is told about progress.
+        quiet: logs nothing.
 
     Raises:
         UserError: a mistake in the arguments or the data.
@@ -118,53 +119,65 @@ def verify(
     config = _config(recipe, settings, precision=precision, steps=steps)
     layouts = _layouts(replicas, workers, config.train.global_batch_size)
     tolerance = TOLERANCES[precision] if tolerance is None else tolerance
-    own_settings = [setting for setting in settings if not setting.startswith("data.")]
-    arguments = ["--recipe", recipe]
-    for setting in [
-        *own_settings,
-        f"train.epochs={EPOCHS}",
-        "train.log_every_steps=1",
-        f"train.precision={precision}",
-    ]:
-        arguments += ["--set", setting]
-    with tempfile.TemporaryDirectory(prefix="reeltrain-verify-") as name:
+    with shown(quiet=quiet), tempfile.TemporaryDirectory(prefix="reeltrain-verify-") as name:
         folder = Path(name)
-        dataset = prepare_excerpt(
-            data, config, settings, folder / "dataset", epochs=EPOCHS, steps=steps, say=say
-        )
+        dataset = prepare_subset(data, config, settings, folder / "dataset", epochs=EPOCHS, steps=steps)
         outcomes: dict[Layout, Outcome | str] = {}
         for number, layout in enumerate(layouts):
-            say(f"verify    {layout.name}: {steps} steps in {precision}")
+            log.info(f"verify    {layout.name}: {steps} steps in {precision}")
             try:
                 outcomes[layout] = run_layout(
-                    layout, dataset.path, folder / str(number), arguments, command=command
+                    layout,
+                    dataset.path,
+                    folder / str(number),
+                    _train_arguments(recipe, settings, precision),
+                    command=command,
                 )
             except LayoutError as error:
                 outcomes[layout] = str(error)
-        comparisons: list[Comparison] = []
-        no_reference = None
-        single = outcomes[SINGLE_DEVICE]
-        if reference.knows(config):
-            expected = _reference_outcome(config, dataset)
-            comparisons.append(compare(SINGLE_DEVICE, single, NUMPY, expected, tolerance, steps))
-        else:
-            no_reference = f"no reference for model {config.model.name} with {config.objective.name}"
-        for layout in layouts[1:]:
-            found = outcomes[layout]
-            comparisons.append(compare(layout, found, SINGLE_DEVICE.name, single, tolerance, steps))
         return Verification(
             recipe=recipe,
             precision=precision,
             steps=steps,
             tolerance=tolerance,
             covered=_covered(config, dataset, layouts),
-            no_reference=no_reference,
-            comparisons=comparisons,
+            no_reference=None if reference.knows(config) else _no_reference(config),
+            comparisons=_compared(config, dataset, outcomes, tolerance, steps),
         )
 
 
+def _compared(
+    config: Config,
+    dataset: PreparedDataset,
+    outcomes: Mapping[Layout, Outcome | str],
+    tolerance: float,
+    steps: int,
+) -> list[Comparison]:
+    """The single device against the NumPy reference, if there is one, and each other layout against it."""
+    comparisons = []
+    single = outcomes[SINGLE_DEVICE]
+    if reference.knows(config):
+        expected = _reference_outcome(config, dataset)
+        comparisons.append(compare(SINGLE_DEVICE, single, NUMPY, expected, tolerance, steps))
+    for layout, outcome in outcomes.items():
+        if layout != SINGLE_DEVICE:
+            comparisons.append(compare(layout, outcome, SINGLE_DEVICE.name, single, tolerance, steps))
+    return comparisons
+
+
+def _no_reference(config: Config) -> str:
+    return f"no reference for model {config.model.name} with {config.objective.name}"
+
+
+def _train_arguments(recipe: str, settings: Sequence[str], precision: str) -> list[str]:
+    """Arguments of `reeltrain train` that all layouts have; the data is prepared already."""
+    own = [setting for setting in settings if not setting.startswith("data.")]
+    fixed = [f"train.epochs={EPOCHS}", "train.log_every_steps=1", f"train.precision={precision}"]
+    return ["--recipe", recipe, *(word for setting in [*own, *fixed] for word in ("--set", setting))]
+
+
 def initial_weights(config: Config, dataset: PreparedDataset) -> dict[str, np.ndarray]:
-    """Path of each trainable variable -> its value as the run begins with it, in the model's order."""
+    """Path of each trainable variable -> its initial value, in the model's order."""
     kept = keras.config.floatx(), keras.config.dtype_policy()
     precision = config.train.precision
     keras.config.set_floatx("float64" if precision == "float64" else "float32")
@@ -186,7 +199,7 @@ def _config(recipe: str, settings: Sequence[str], *, precision: str, steps: int)
     if steps < EPOCHS or steps % EPOCHS:
         raise UserError(f"steps must be an even number of at least 2, for {EPOCHS} epochs, got {steps}")
     config = make_config(recipe, RECIPES, settings)
-    # As the command line is to `train`, so that a recipe's value is overridden, too.
+    # `--set` of the layouts' processes overrides the recipe in the same way.
     return dataclasses.replace(
         config,
         train=dataclasses.replace(config.train, epochs=EPOCHS, precision=precision),  # type: ignore[arg-type]
@@ -208,7 +221,7 @@ def _layouts(replicas: Sequence[int], workers: Sequence[int], global_batch_size:
 
 
 def _reference_outcome(config: Config, dataset: PreparedDataset) -> Outcome:
-    """What NumPy arrives at, under the names of a checkpoint."""
+    """The result of the NumPy reference, under the names of a checkpoint."""
     run = reference.train_reference(config, dataset, initial_weights(config, dataset))
     variables = {f"model/{path}": weight for path, weight in run.weights.items()}
     for path, slots in run.slots.items():

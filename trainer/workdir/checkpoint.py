@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,20 +15,20 @@ import numpy as np
 import tensorflow as tf
 
 from data_pipeline.errors import UserError
+from data_pipeline.logs import log
 from trainer.config import TrainConfig
 from trainer.engine.engine import Engine
-from trainer.run.devices import Devices
 from trainer.workdir import checkpoint_files as files
 from trainer.workdir.workdir import Workdir
 
 
 @dataclass
 class Position:
-    """Where a run is, beside weights and optimizer.
+    """The progress of a run, apart from weights and optimizer.
 
     Attributes:
         step: trained steps since the run began.
-        epoch_loss_sum: sum of the losses of the epoch under way, so that its mean survives an interruption.
+        epoch_loss_sum: sum of the losses of the current epoch, so that its mean survives an interruption.
         waiting_losses: losses, [n], that are not yet in a point of the loss curve.
         best_value, best_step: the lowest validation loss so far, or minus the highest NDCG, and where it was.
     """
@@ -50,30 +50,30 @@ _DTYPES = {f.name: np.int64 if f.name.endswith("step") else np.float64 for f in 
 class Checkpoints:
     """Saves and restores a run's state.
 
-    Only the chief writes: all workers hold the same state, and copying it is no collective. A save copies
-    the state, so that training can go on while a thread writes; before the next copy the write is over, so
-    that there is never more than one.
+    A save copies the state and writes the copy in a thread, so that training goes on meanwhile. The next
+    save waits for that write: there is never more than one copy.
 
     Args:
-        keep: how many of the newest stay. The best on validation stays in `checkpoints/best`, too.
+        keep: how many of the newest are kept. The best on validation is kept in `checkpoints/best`.
+        writes: whether `save` writes. All workers have the same state, and only the chief writes it.
     """
 
-    def __init__(self, workdir: Workdir, engine: Engine, devices: Devices, *, keep: int) -> None:
+    def __init__(self, workdir: Workdir, engine: Engine, *, keep: int, writes: bool) -> None:
         self._folder = workdir.checkpoints
         self._variables = _state_of(engine)
         self._keep = keep
-        self._writes = devices.is_chief
+        self._writes = writes
         self._restored_step = 0
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._pending: Future[None] | None = None
 
-    def restore(self, say: Callable[[str], None]) -> Position:
+    def restore(self) -> Position:
         """Restores the newest undamaged checkpoint, if there is one.
 
         Raises:
             UserError: it is of another model, or all are damaged.
         """
-        step, position = _restore_newest(self._folder, self._variables, say)
+        step, position = _restore_newest(self._folder, self._variables)
         if step is None:
             return Position()
         self._restored_step = step
@@ -81,10 +81,10 @@ class Checkpoints:
         return Position(**{**values, "waiting_losses": tuple(values["waiting_losses"])})
 
     def save(self, position: Position) -> None:
-        """Copies the state and has it written; `wait` returns when that is done.
+        """Copies the state and starts to write it; `wait` returns once it is written.
 
         Raises:
-            SaveError: this or an earlier one could not be written.
+            SaveError: an earlier checkpoint could not be written.
         """
         if not self._writes:
             return
@@ -96,22 +96,26 @@ class Checkpoints:
         self._pending = self._thread.submit(self._write, position.step, position.best_step, copies)
 
     def check(self) -> None:
-        """Raises what a write has failed with in the meantime."""
+        """Raises the error of a write that has failed in the meantime."""
         if self._pending is not None and self._pending.done():
             self.wait()
 
     def wait(self) -> None:
-        """Returns when nothing is being written; raises what the write failed with."""
+        """Returns when nothing is being written.
+
+        Raises:
+            SaveError: the checkpoint could not be written.
+        """
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
 
     def close(self) -> None:
-        """Ends the thread, after what it writes."""
+        """Ends the thread after its current write."""
         self._thread.shutdown()
 
     def _write(self, step: int, best_step: int, tensors: Mapping[str, tf.Tensor]) -> None:
-        # Newer ones than what was restored are damaged: they would be found, and skipped, at every start.
+        # Checkpoints newer than the restored one are damaged: every start would try them and skip them.
         steps = files.steps_in(self._folder)
         files.remove(self._folder, [other for other in steps if other > max(self._restored_step, 0)])
         self._restored_step = step
@@ -126,13 +130,13 @@ def best_folder(checkpoints: Path) -> Path:
     return checkpoints / "best"
 
 
-def restore_weights(model: keras.Model, folder: Path, say: Callable[[str], None]) -> int | None:
-    """Restores only the model, for prediction; returns the step, or None where there is no checkpoint.
+def restore_weights(model: keras.Model, folder: Path) -> int | None:
+    """Restores only the model, for prediction; returns the step, or None if there is no checkpoint.
 
     Raises:
         UserError: the newest is of another model, or all are damaged.
     """
-    return _restore_newest(folder, _named("model", model.variables), say)[0]
+    return _restore_newest(folder, _named("model", model.variables))[0]
 
 
 def _state_of(engine: Engine) -> dict[str, tf.Variable]:
@@ -155,7 +159,7 @@ def _named(part: str, variables: list[keras.Variable]) -> dict[str, tf.Variable]
 
 
 def _restore_newest(
-    folder: Path, variables: Mapping[str, tf.Variable], say: Callable[[str], None]
+    folder: Path, variables: Mapping[str, tf.Variable]
 ) -> tuple[int | None, dict[str, np.ndarray]]:
     """Restores the newest undamaged checkpoint; returns its step and its position, by name."""
     steps = files.steps_in(folder)
@@ -170,7 +174,7 @@ def _restore_newest(
             damaged = damaged or str(prefix)
             continue
         if damaged:
-            say(f"checkpoint {damaged} is damaged: taking that of step {step} instead")
+            log.warning(f"checkpoint {damaged} is damaged: restored the one of step {step} instead")
         return step, position
     if damaged:
         raise UserError(f"{folder}: needs an undamaged checkpoint, got {len(steps)}, all damaged")
@@ -178,7 +182,8 @@ def _restore_newest(
 
 
 def _restore(prefix: Path, variables: Mapping[str, tf.Variable]) -> dict[str, np.ndarray]:
-    """Assigns as it reads, for tables may be large: after damage an earlier one must overwrite all."""
+    """Assigns variables one by one, since tables may be large; after damage an earlier checkpoint must
+    overwrite all of them."""
     reader = files.read(prefix)
     there = reader.get_variable_to_shape_map()
     _require_same_variables(prefix, there, variables)
@@ -207,7 +212,7 @@ def _require_same_variables(
 
 
 class SaveDue:
-    """Whether a checkpoint is due within an epoch: after so many steps, or so much time."""
+    """Whether a checkpoint is due within an epoch, by number of steps or by time."""
 
     def __init__(self, config: TrainConfig, *, saved_step: int) -> None:
         self._every_steps = config.checkpoint_every_steps or np.inf
@@ -219,6 +224,6 @@ class SaveDue:
         self._at = time.monotonic()
 
     def now(self, step: int, *, next_steps: int) -> bool:
-        """Before a block: a kill in it must not lose more steps than those between two checkpoints."""
+        """Whether to save before the next block: a kill within it must not lose more steps than allowed."""
         too_many = step + next_steps - self._step > self._every_steps
         return too_many or time.monotonic() - self._at > self._every_secs

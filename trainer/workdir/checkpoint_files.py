@@ -1,4 +1,4 @@
-"""Checkpoint files: `ckpt-<step>.index` and its data, in TensorFlow's format, whole or not there.
+"""Checkpoint files: `ckpt-<step>.index` and its data, in TensorFlow's format, written atomically.
 
 `tf.train.load_checkpoint` reads them. Every tensor and the index carry checksums.
 """
@@ -14,6 +14,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from data_pipeline.files import move_into_place, replace_text, replaced_file
+
 # TensorFlow's reader raises these for damaged files: a wrong checksum, a missing file, too few bytes.
 DAMAGE = (tf.errors.OpError, IndexError, ValueError, RuntimeError, OSError)
 _DATA = ".data-00000-of-00001"
@@ -27,22 +29,22 @@ class SaveError(RuntimeError):
 def steps_in(folder: Path) -> list[int]:
     """Steps of the checkpoints in a folder, the oldest first.
 
-    The files are looked at, not TensorFlow's `checkpoint` beside them: that is only for TensorFlow's tools.
+    TensorFlow's file `checkpoint` is not read: only TensorFlow's own tools need it.
     """
     found = (re.fullmatch(r"ckpt-(\d+)\.index", path.name) for path in folder.glob("ckpt-*.index"))
     return sorted(int(match[1]) for match in found if match)
 
 
 def prefix_of(folder: Path, step: int) -> Path:
-    """What TensorFlow calls a checkpoint: the common beginning of its files' names."""
+    """The common prefix of a checkpoint's file names, by which TensorFlow identifies it."""
     return folder / f"ckpt-{step}"
 
 
 def write(folder: Path, step: int, tensors: Mapping[str, tf.Tensor]) -> None:
-    """Writes a checkpoint beside and moves it in when it is on the disk.
+    """Writes a checkpoint to a scratch folder and moves it into `folder` once it is on the disk.
 
     Raises:
-        SaveError: the disk is full, or it could not be written otherwise.
+        SaveError: the disk is full, or the files cannot be written.
     """
     scratch = folder / _SCRATCH
     try:
@@ -56,14 +58,11 @@ def write(folder: Path, step: int, tensors: Mapping[str, tf.Tensor]) -> None:
         )
         # The index last: without it the data is not a checkpoint.
         for suffix in (_DATA, ".index"):
-            written = Path(f"{prefix_of(scratch, step)}{suffix}")
-            with written.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(written, f"{prefix_of(folder, step)}{suffix}")
+            move_into_place(_file(scratch, step, suffix), _file(folder, step, suffix))
         scratch.rmdir()
         _name_newest(folder)
     except (tf.errors.OpError, OSError) as error:
-        shutil.rmtree(scratch, ignore_errors=True)  # makes room for what is left to be written
+        shutil.rmtree(scratch, ignore_errors=True)  # frees the space for the log files
         reason = error.strerror if isinstance(error, OSError) else error.message.rpartition("; ")[2]
         reason = str(reason).partition(" [Op:")[0]
         raise SaveError(
@@ -72,9 +71,9 @@ def write(folder: Path, step: int, tensors: Mapping[str, tf.Tensor]) -> None:
 
 
 def remove(folder: Path, steps: list[int]) -> None:
-    """Removes checkpoints, and data that a run killed while saving or removing has left without an index."""
+    """Removes checkpoints, and data files without an index, left by a run that was killed."""
     for step in steps:
-        Path(f"{prefix_of(folder, step)}.index").unlink(missing_ok=True)
+        _file(folder, step, ".index").unlink(missing_ok=True)
     whole = {f"ckpt-{step}{_DATA}" for step in steps_in(folder)}
     for data in folder.glob(f"ckpt-*{_DATA}"):
         if data.name not in whole:
@@ -84,32 +83,31 @@ def remove(folder: Path, steps: list[int]) -> None:
 
 
 def link(folder: Path, step: int, into: Path) -> None:
-    """Makes `into` hold this checkpoint alone, without a copy of its bytes where links are possible."""
+    """Makes this the only checkpoint in `into`, as hard links where the file system has them."""
     into.mkdir(exist_ok=True)
     for suffix in (_DATA, ".index"):
-        beside = into / f".partial{suffix}"
-        beside.unlink(missing_ok=True)
-        source = Path(f"{prefix_of(folder, step)}{suffix}")
-        try:
-            os.link(source, beside)
-        except OSError:
-            shutil.copyfile(source, beside)
-        os.replace(beside, f"{prefix_of(into, step)}{suffix}")
-        beside.unlink(missing_ok=True)  # `replace` leaves both names where they were the same file's already
+        source = _file(folder, step, suffix)
+        with replaced_file(_file(into, step, suffix)) as partial:
+            try:
+                os.link(source, partial)
+            except OSError:
+                shutil.copyfile(source, partial)
     _name_newest(into)
     remove(into, [other for other in steps_in(into) if other != step])
 
 
 def read(prefix: Path) -> Any:
-    """TensorFlow's reader of one checkpoint; raises one of `DAMAGE` for damaged files, also later."""
+    """TensorFlow's reader of a checkpoint; damaged files raise one of `DAMAGE`, here or while reading."""
     return tf.train.load_checkpoint(str(prefix))
 
 
+def _file(folder: Path, step: int, suffix: str) -> Path:
+    return Path(f"{prefix_of(folder, step)}{suffix}")
+
+
 def _name_newest(folder: Path) -> None:
-    """Writes the file by which `tf.train.latest_checkpoint` finds the newest."""
+    """Writes the file that `tf.train.latest_checkpoint` reads."""
     names = [f"ckpt-{step}" for step in steps_in(folder)]
     lines = [f'model_checkpoint_path: "{name}"\n' for name in names[-1:]]
     lines += [f'all_model_checkpoint_paths: "{name}"\n' for name in names]
-    partial = folder / ".checkpoint.partial"
-    partial.write_text("".join(lines))
-    os.replace(partial, folder / "checkpoint")
+    replace_text(folder / "checkpoint", "".join(lines))

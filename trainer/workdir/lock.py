@@ -7,17 +7,18 @@ import errno
 import fcntl
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from data_pipeline.errors import UserError
+from data_pipeline.logs import log
 
 
 @contextlib.contextmanager
-def locked(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Holds `folder/.lock`, with pid and host in it; the folder is made, and unmade if it stays empty.
+def locked(folder: Path) -> Iterator[None]:
+    """Holds `folder/.lock`, which contains pid and host; makes the folder, and removes it if it stays empty.
 
-    The kernel holds the lock for the open file, so it ends with the process, however that ends.
+    The kernel releases the lock when the process ends, for whatever reason.
 
     Raises:
         UserError: another run holds it, or the folder cannot be written.
@@ -26,7 +27,7 @@ def locked(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     path = folder / ".lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = _lock(path, say)
+        file = _lock(path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE):
             raise
@@ -36,15 +37,15 @@ def locked(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         os.write(file, f"{os.getpid()} {socket.gethostname()}\n".encode())
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is held, so that no one else's is removed
+        path.unlink(missing_ok=True)  # while it is held, so that another run's lock is never removed
         os.close(file)
         with contextlib.suppress(OSError):
             for each in made:
                 each.rmdir()
 
 
-def _lock(path: Path, say: Callable[[str], None]) -> int:
-    """The open file, locked and still the one of this name: its holder removes it when it leaves."""
+def _lock(path: Path) -> int:
+    """The locked file, checked to be the one at `path`: its previous holder removes it on leaving."""
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -53,15 +54,15 @@ def _lock(path: Path, say: Callable[[str], None]) -> int:
             pid, _, host = os.read(file, 300).decode(errors="replace").strip().partition(" ")
             os.close(file)
             raise UserError(
-                f"{path.parent}: one run at a time may train in a workdir, got a second: "
+                f"{path.parent}: only one run at a time may train in a workdir, got a second: "
                 f"process {pid or '?'} on {host or '?'} holds {path.name}"
             ) from None
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
                 os.close(file)
                 raise
-            say(
-                f"warning   {path.parent}: this file system has no locks; take care that no other run uses it"
+            log.warning(
+                f"warning   {path.parent}: this file system has no locks; make sure that no other run uses it"
             )
             return file
         if path.exists() and os.path.samestat(os.fstat(file), path.stat()):

@@ -1,9 +1,8 @@
-"""The curves of a run: TensorBoard event files and `metrics.jsonl`, no point twice after a resume."""
+"""The curves of a run: TensorBoard event files and `metrics.jsonl`, without duplicates after a resume."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from typing import Any
 
@@ -13,6 +12,7 @@ from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, tensor_
 from tensorboard.plugins.text import metadata as text_metadata
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from data_pipeline.files import replace_text
 from trainer.config import Config
 from trainer.workdir.checkpoint import Position
 from trainer.workdir.workdir import Workdir
@@ -24,13 +24,13 @@ class ScalarLog:
     """Writes scalars of a run to its workdir.
 
     Args:
-        first_step: steps already trained. Points behind it, of a run that was killed after its last
-            checkpoint, are dropped: they will be trained again.
+        first_step: steps already trained. Later points, of a run that was killed after its last checkpoint,
+            are dropped: those steps are trained again.
     """
 
     def __init__(self, workdir: Workdir, *, first_step: int) -> None:
         self._writer = EventFileWriter(str(workdir.tensorboard), flush_secs=FLUSH_SECS)
-        # TensorBoard drops what it read of this and later steps when a session starts again.
+        # At a session start TensorBoard drops the points of this and later steps.
         self._add(first_step + 1, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
         _drop_lines_after(workdir, first_step)
         self._metrics = workdir.metrics.open("a", encoding="utf-8")
@@ -42,7 +42,7 @@ class ScalarLog:
         self._metrics.write(json.dumps({"step": step, **scalars}) + "\n")
 
     def add_config(self, config: Config) -> None:
-        """Shows the configuration as a table in TensorBoard's text tab."""
+        """Writes the configuration as a table for TensorBoard's text tab."""
         lines = ["| setting | value |", "|---|---|"]
         lines += [f"| {key} | {value} |" for key, value in config.flat().items()]
         content = tensor_pb2.TensorProto(
@@ -58,7 +58,7 @@ class ScalarLog:
         self._add(0, summary=summary_pb2.Summary(value=[value]))
 
     def flush(self) -> None:
-        """Makes all points readable by others."""
+        """Makes all points visible to other processes."""
         self._writer.flush()
         self._metrics.flush()
 
@@ -75,16 +75,14 @@ def _drop_lines_after(workdir: Workdir, last_step: int) -> None:
         return
     kept = []
     for line in workdir.metrics.read_text(encoding="utf-8").splitlines(keepends=True):
-        # A killed writer may leave half a line, the last.
+        # A killed writer may leave an incomplete last line.
         if line.endswith("\n") and json.loads(line)["step"] <= last_step:
             kept.append(line)
-    partial = workdir.metrics.with_name(f".{workdir.metrics.name}.partial")
-    partial.write_text("".join(kept), encoding="utf-8")
-    os.replace(partial, workdir.metrics)
+    replace_text(workdir.metrics, "".join(kept))
 
 
 class LossCurve:
-    """One point for every `log_every_steps` steps of an epoch, and one for what is left at its end."""
+    """One point for every `log_every_steps` steps of an epoch, and one for the rest at its end."""
 
     def __init__(self, curves: ScalarLog, log_every_steps: int, steps_per_epoch: int) -> None:
         self._curves = curves
@@ -92,9 +90,9 @@ class LossCurve:
         self._steps_per_epoch = steps_per_epoch
 
     def add(self, position: Position, losses: np.ndarray, *, epoch_step: int) -> None:
-        """Takes the losses of a block that ends at `position`, at step `epoch_step` of the epoch.
+        """Adds the losses of a block that ends at `position`, at step `epoch_step` of the epoch.
 
-        What is not yet a point waits in the position, so that an interruption changes no point.
+        Losses not yet part of a point wait in the position, so that an interruption changes no point.
         """
         waiting = list(position.waiting_losses)
         for to_go in range(len(losses) - 1, -1, -1):

@@ -1,4 +1,4 @@
-"""The workdir is an interface: what a run leaves on disk, and where."""
+"""The folder of a run: the files it writes and where they are."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from data_pipeline.dataset.dataset import PreparedDataset, open_dataset
 from data_pipeline.errors import UserError
+from data_pipeline.files import replace_text
 from trainer.config import SETTINGS, Config, config_from_json, is_own_model
 
 RUNS = Path("runs")
@@ -21,7 +22,7 @@ WAIT_FOR_CHIEF_SECS = 600
 
 @dataclass(frozen=True)
 class Workdir:
-    """A run's: config.json, environment.json, dataset, checkpoints, tensorboard, metrics.jsonl, logs."""
+    """A folder with config.json, environment.json, dataset, checkpoints, tensorboard, metrics.jsonl, logs."""
 
     path: Path
 
@@ -50,12 +51,12 @@ class Workdir:
         return self.config_file.is_file()
 
     def require_usable(self) -> None:
-        """Refuses a folder that is not a run's and holds something else."""
+        """Raises UserError if the folder holds anything that is not part of a run."""
         for path in (self.path, *self.path.parents):
             if path.exists() and not path.is_dir():
                 raise UserError(f"{self.path}: the workdir must be a folder, got the file {path}")
         if self.path.is_dir() and not self.is_started():
-            known = ("logs", "dataset")  # of a run that was killed before it wrote its config.json
+            known = ("logs", "dataset")  # left by a run that was killed before it wrote its config.json
             others = sorted(
                 p.name for p in self.path.iterdir() if p.name not in known and not p.name.startswith(".")
             )
@@ -63,7 +64,7 @@ class Workdir:
                 raise UserError(f"{self.path}: the workdir must be new, empty or a run's, got {others[:3]}")
 
     def read(self) -> tuple[Config, PreparedDataset]:
-        """The configuration and data set of the run that was begun here."""
+        """The configuration and data set of the run."""
         content = self._content()
         config = self._config(content)
         dataset = open_dataset((self.path / content["dataset"]["path"]).resolve())
@@ -75,7 +76,7 @@ class Workdir:
         return config, dataset
 
     def start(self, config: Config, dataset: PreparedDataset, *, precision: str) -> None:
-        """Writes `config.json`, from which on this is a run's folder; `precision` is the one in force."""
+        """Writes `config.json`, which makes this the folder of a run; `precision` is the one in force."""
         self.path.mkdir(parents=True, exist_ok=True)
         content = {
             "config": json.loads(config.to_json()),
@@ -89,15 +90,15 @@ class Workdir:
         _write_json(self.config_file, content)
 
     def withdraw(self) -> None:
-        """Takes `start` back, for a run that turned out impossible; the prepared data stay for the next."""
+        """Undoes `start` after an error; keeps the prepared data for the next run."""
         self.config_file.unlink(missing_ok=True)
 
     def require_same_run(self, config: Config, *, fingerprint: str, precision: str) -> None:
-        """Refuses to continue with another configuration or other data, naming what differs.
+        """Raises UserError, naming the difference, unless configuration and data are the run's.
 
         Args:
             fingerprint: of the ratings' source, or of the prepared dataset.
-            precision: the one in force; on other hardware `auto` may mean another.
+            precision: the one in force; on other hardware `auto` may stand for another.
         """
         content = self._content()
         if precision != content["precision"]:
@@ -123,7 +124,7 @@ class Workdir:
             )
 
     def precision(self) -> str:
-        """The dtype policy that the run computes in."""
+        """The Keras dtype policy of the run."""
         return self._content()["precision"]
 
     def _config(self, content: dict[str, Any]) -> Config:
@@ -134,7 +135,7 @@ class Workdir:
             raise UserError(f"{self.config_file}: {error}") from None
 
     def _content(self) -> dict[str, Any]:
-        """What `start` wrote."""
+        """The content of `config.json`."""
         if not self.is_started():
             raise UserError(f"{self.path}: a workdir has a config.json (of `reeltrain train`), none found")
         try:
@@ -146,7 +147,7 @@ class Workdir:
         return content
 
     def write_environment(self, **facts: Any) -> None:
-        """Writes `environment.json`: versions, hardware and what was chosen for it."""
+        """Writes `environment.json`: versions, hardware, and the devices used."""
         versions = {
             name: metadata.version(name) for name in ("reeltrain", "keras", "numpy", "pyarrow", "tensorboard")
         }
@@ -163,7 +164,7 @@ class Workdir:
 
 
 def newest_workdir() -> Path:
-    """The run under `runs/` that was begun or continued last."""
+    """The run under `runs/` that was started or continued last."""
     started = [path.parent for path in RUNS.glob("*/config.json")]
     if not started:
         raise UserError(f"WORKDIR: no run found under {RUNS}/; train one, or name its folder")
@@ -180,6 +181,4 @@ def wait_for_chief(workdir: Workdir) -> None:
 
 
 def _write_json(path: Path, content: dict) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(partial, path)
+    replace_text(path, json.dumps(content, indent=2) + "\n")

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from data_pipeline.logs import shown as logged
 from support import runs
 from trainer.run import progress
 from trainer.run.progress import TrainProgress
@@ -21,7 +22,20 @@ def make_progress(*, quiet=False):
     return TrainProgress(first_step=0, last_step=20, epochs=2, steps_per_epoch=10, quiet=quiet)
 
 
-def test_without_a_terminal_there_is_a_line_an_epoch(capsys):
+@pytest.fixture(autouse=True)
+def log_lines():
+    """As in a call of `train`."""
+    with logged():
+        yield
+
+
+@pytest.fixture
+def slow_epochs(monkeypatch):
+    monkeypatch.setattr(progress, "EPOCH_LINE_SECS", 0.0)
+
+
+@pytest.mark.usefixtures("slow_epochs")
+def test_without_a_terminal_there_is_a_line_per_epoch(capsys):
     shown = make_progress()
     shown.update(5, loss=1.25, examples_per_sec=1000.0)
     assert capsys.readouterr().err == ""
@@ -30,6 +44,25 @@ def test_without_a_terminal_there_is_a_line_an_epoch(capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("epoch 1/2  step 10/20  loss 1.5000  val_rmse 0.7500  12,346 examples/s  ")
     assert line.endswith(" s left")
+
+
+def test_short_epochs_share_a_line_and_the_last_one_has_it(capsys):
+    shown = make_progress()
+    for step in (10, 20):
+        shown.epoch_end(step, {"loss": step / 10}, examples_per_sec=None)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("epoch 2/2  step 20/20  loss 2.0000  ")
+
+
+def test_short_epochs_have_a_line_per_second(capsys, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    shown = TrainProgress(first_step=0, last_step=100, epochs=10, steps_per_epoch=10, quiet=False)
+    for epoch in range(1, 11):
+        now += 0.4
+        shown.epoch_end(10 * epoch, {"loss": 1.0}, examples_per_sec=None)
+    epochs = [line.split()[1] for line in capsys.readouterr().err.splitlines()]
+    assert epochs == ["3/10", "6/10", "9/10", "10/10"]
 
 
 def test_a_long_epoch_has_lines_between(capsys, monkeypatch):
@@ -47,6 +80,7 @@ def test_quiet_shows_nothing(capsys):
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.usefixtures("slow_epochs")
 def test_a_terminal_shows_a_bar_from_the_start(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
@@ -56,7 +90,7 @@ def test_a_terminal_shows_a_bar_from_the_start(monkeypatch):
     shown.close()
     text = terminal.getvalue()
     assert "compiling" in text
-    assert "epoch 1/2  step 10/20  loss 1.5000" in text
+    assert "\r\x1b[2Kepoch 1/2  step 10/20  loss 1.5000" in text  # the line takes the place of the bar
 
 
 @pytest.mark.slow

@@ -106,7 +106,10 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_the_run_ends_the_same(da
     run = runs.start(dataset, workdir, {**settings, "train.max_steps": 300})
     _, stderr = run.communicate(timeout=90)
     assert run.returncode == 0, stderr
-    assert f"checkpoint {workdir}/checkpoints/ckpt-230 is damaged: taking that of step 201 instead" in stderr
+    assert (
+        f"checkpoint {workdir}/checkpoints/ckpt-230 is damaged: restored the one of step 201 instead"
+        in stderr
+    )
     assert list(runs.losses(workdir)) == list(runs.losses(whole))
     assert_same_within(workdir, whole, 0.0)
 

@@ -87,7 +87,7 @@ def test_a_run_that_stopped_early_is_refused_and_not_changed(frame, tmp_path):
         frame, settings=SETTINGS, workdir=tmp_path / "run", callbacks=callbacks, quiet=True
     ).run
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
-    with pytest.raises(UserError, match=f"got a run at step {run.step} of {2 * run.step}"):
+    with pytest.raises(UserError, match=f"got step {run.step} of {2 * run.step}"):
         evaluate_seeds(tmp_path / "run", 1, **QUICK)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == files
 
@@ -117,8 +117,14 @@ def test_an_interrupted_seed_is_not_evaluated(workdir, monkeypatch):
 
     monkeypatch.setattr("trainer.studies.seeds.with_trained_baseline", interrupted)
     before = signal.getsignal(signal.SIGINT)
+
+    def train(*arguments, **options):
+        interrupt_when_caught(before)
+        return reeltrain.train(*arguments, **options)
+
+    monkeypatch.setattr("trainer.studies.trained_baseline.train", train)
     with pytest.raises(KeyboardInterrupt):
-        evaluate_seeds(workdir, 3, say=lambda _: interrupt_when_caught(before), **QUICK)
+        evaluate_seeds(workdir, 3, **QUICK)
     assert len(steps) == 1  # the run's own seed
 
 
@@ -135,9 +141,8 @@ def interrupt_when_caught(before):
 
 
 @pytest.mark.usefixtures("quick_baseline")
-def test_the_trained_baseline_is_the_recipe_and_is_trained_once(workdir):
-    told = []
-    first = with_trained_baseline(reeltrain.load_run(workdir), say=told.append, **{**QUICK, "wanted": None})
+def test_the_trained_baseline_is_the_recipe_and_is_trained_once(workdir, caplog):
+    first = with_trained_baseline(reeltrain.load_run(workdir), **{**QUICK, "wanted": None})
     baseline = reeltrain.load_run(workdir / "baselines" / "mf-seed-0")
     assert baseline.config.model == make_config("mf", RECIPES).model
     alone = reeltrain.evaluate(
@@ -150,7 +155,7 @@ def test_the_trained_baseline_is_the_recipe_and_is_trained_once(workdir):
     assert first.baselines["mf"] == alone.baselines["mf"]
     # The stored precision lets it be found again on a GPU, which would choose another one.
     assert json.loads((workdir / "baselines/mf-seed-0/config.json").read_text())["precision"] == "float32"
-    assert len(told) == 1
+    assert [line.split()[0] for line in caplog.messages] == ["training"]
 
 
 @pytest.mark.usefixtures("quick_baseline")

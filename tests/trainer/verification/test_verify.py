@@ -14,7 +14,7 @@ from trainer.config import make_config
 from trainer.config.recipes import RECIPES
 from trainer.verification.comparison import compare
 from trainer.verification.layouts import Layout, Outcome
-from trainer.verification.subset import prepare_excerpt
+from trainer.verification.subset import prepare_subset
 from trainer.verification.verify import verify
 
 FAULTY = Path(faulty.__file__)
@@ -206,9 +206,7 @@ def test_equal_outcomes_pass():
 def test_the_subset_has_two_epochs_whose_last_batch_leaves_a_replica_empty(dataset, tmp_path, batch):
     config = make_config("article", RECIPES, [f"train.global_batch_size={batch}"])
     paths = [tmp_path / "one", tmp_path / "two"]
-    one, two = (
-        prepare_excerpt(dataset, config, [], path, epochs=2, steps=12, say=lambda _: None) for path in paths
-    )
+    one, two = (prepare_subset(dataset, config, [], path, epochs=2, steps=12) for path in paths)
     assert one.fingerprint == two.fingerprint == open_dataset(paths[0]).fingerprint
     full, last = divmod(one.num_rows("train"), batch)
     assert full + (last > 0) == 6

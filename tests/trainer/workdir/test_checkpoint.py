@@ -18,7 +18,6 @@ from trainer.engine.engine import Engine
 from trainer.engine.optimizers import make_optimizer
 from trainer.models import build_model
 from trainer.models.inputs import ModelInputs
-from trainer.run.devices import Devices
 from trainer.workdir import checkpoint_files
 from trainer.workdir.checkpoint import Checkpoints, Position, restore_weights
 from trainer.workdir.workdir import Workdir
@@ -41,8 +40,7 @@ def make_engine(*, users=10):
 
 
 def make_checkpoints(path, engine, *, keep=3):
-    devices = Devices(tf.distribute.get_strategy(), "float32", 1, 0, 1, 1, "a CPU")
-    return Checkpoints(Workdir(path), engine, devices, keep=keep)
+    return Checkpoints(Workdir(path), engine, keep=keep, writes=True)
 
 
 def set_all(engine, value):
@@ -68,9 +66,9 @@ def save_three(path, **options):
     return path / "checkpoints"
 
 
-def restore(path, said=None):
+def restore(path):
     engine = make_engine()
-    position = make_checkpoints(path, engine).restore([].append if said is None else said.append)
+    position = make_checkpoints(path, engine).restore()
     return position.step, first_weight(engine)
 
 
@@ -83,14 +81,14 @@ def test_position_weights_and_optimizer_come_back_exactly(tmp_path):
     checkpoints.save(position)
     checkpoints.wait()
     other = make_engine()
-    assert make_checkpoints(tmp_path, other).restore(print) == position
+    assert make_checkpoints(tmp_path, other).restore() == position
     assert int(other.optimizer.iterations.numpy()) == 7
     for ours, theirs in zip(engine.model.variables, other.model.variables, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
 
 
 def test_without_a_checkpoint_a_run_begins_at_its_beginning(tmp_path):
-    assert make_checkpoints(tmp_path, make_engine()).restore(print) == Position(0, best_value=math.inf)
+    assert make_checkpoints(tmp_path, make_engine()).restore() == Position(0, best_value=math.inf)
 
 
 def test_what_is_saved_is_the_state_of_that_moment_not_of_later(tmp_path):
@@ -107,7 +105,7 @@ def test_the_newest_and_the_best_stay(tmp_path):
     ]
     assert checkpoint_files.steps_in(folder / "best") == [20]
     model = make_engine().model
-    assert restore_weights(model, folder / "best", print) == 20
+    assert restore_weights(model, folder / "best") == 20
     assert float(model.variables[0].numpy().flat[0]) == 2
     assert tf.train.latest_checkpoint(str(folder)) == str(folder / "ckpt-30")
 
@@ -129,13 +127,12 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("how", DAMAGE)
-def test_a_damaged_newest_falls_back_to_the_one_before_and_says_so(tmp_path, how):
+def test_a_damaged_newest_falls_back_to_the_one_before_with_a_warning(tmp_path, caplog, how):
     folder = save_three(tmp_path)
     DAMAGE[how](folder)
-    said = []
-    assert restore(tmp_path, said) == (20, 2)
-    (line,) = said
-    assert line == f"checkpoint {folder / 'ckpt-30'} is damaged: taking that of step 20 instead"
+    assert restore(tmp_path) == (20, 2)
+    expected = f"checkpoint {folder / 'ckpt-30'} is damaged: restored the one of step 20 instead"
+    assert caplog.messages == [expected]
 
 
 def test_a_damaged_state_file_changes_nothing(tmp_path):
@@ -156,7 +153,7 @@ def test_the_next_save_removes_the_damaged_one_that_was_passed_over(tmp_path):
     os.truncate(folder / INDEX.format(30), 0)
     engine = make_engine()
     checkpoints = make_checkpoints(tmp_path, engine)
-    checkpoints.restore([].append)
+    checkpoints.restore()
     checkpoints.save(Position(25))
     checkpoints.wait()
     assert checkpoint_files.steps_in(folder) == [10, 20, 25]
@@ -167,9 +164,9 @@ def test_a_checkpoint_of_another_model_is_refused_by_variable_and_left_as_it_is(
     before = {path: path.read_bytes() for path in folder.glob("ckpt*")}
     rule = r"user_embedding/embeddings has shape \[10, 5\] there and shape \[11, 5\] here"
     with pytest.raises(UserError, match=rule):
-        make_checkpoints(tmp_path, make_engine(users=11)).restore(print)
+        make_checkpoints(tmp_path, make_engine(users=11)).restore()
     with pytest.raises(UserError, match=rule):
-        restore_weights(make_engine(users=11).model, folder, print)
+        restore_weights(make_engine(users=11).model, folder)
     assert {path: path.read_bytes() for path in folder.glob("ckpt*")} == before
 
 
@@ -189,7 +186,7 @@ def file_size_limit(num_bytes):
 def test_where_the_disk_is_full_the_earlier_ones_are_intact(tmp_path):
     folder = save_three(tmp_path)
     checkpoints = make_checkpoints(tmp_path, make_engine())
-    checkpoints.restore(print)
+    checkpoints.restore()
     with file_size_limit(1000):
         checkpoints.save(Position(40))
         with pytest.raises(checkpoint_files.SaveError, match=r"step 40 could not be saved in .*: .*large"):
@@ -221,3 +218,14 @@ def test_checkpoints_are_due_before_more_steps_than_the_interval_could_be_lost()
     time.sleep(0.001)
     assert soon.now(1, next_steps=1)
     assert not SaveDue(TrainConfig(checkpoint_every_minutes=0), saved_step=0).now(10**9, next_steps=1)
+
+
+def test_a_worker_that_does_not_write_restores_and_saves_nothing(tmp_path):
+    folder = save_three(tmp_path)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    checkpoints = Checkpoints(Workdir(tmp_path), make_engine(), keep=1, writes=False)
+    assert checkpoints.restore().step == 30
+    checkpoints.save(Position(40))
+    checkpoints.wait()
+    checkpoints.close()
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

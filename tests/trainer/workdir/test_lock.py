@@ -16,7 +16,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from trainer.workdir.lock import locked
-with locked(Path(sys.argv[1]), print):
+with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -37,7 +37,7 @@ def holder(tmp_path):
 def test_a_second_run_is_refused_with_pid_and_host_of_the_first(holder, tmp_path):
     with (
         pytest.raises(UserError, match=f"process {holder.pid} on {socket.gethostname()} holds .lock"),
-        locked(tmp_path / "run", print),
+        locked(tmp_path / "run"),
     ):
         pass
 
@@ -47,16 +47,16 @@ def test_the_lock_of_a_killed_run_does_not_block(holder, tmp_path):
     holder.wait(30)
     lock = tmp_path / "run" / ".lock"
     assert lock.read_text().split()[0] == str(holder.pid)
-    with locked(tmp_path / "run", print):
+    with locked(tmp_path / "run"):
         assert lock.read_text() == f"{os.getpid()} {socket.gethostname()}\n"
     assert not lock.exists()
 
 
 def test_a_folder_made_for_the_lock_is_unmade_unless_it_was_used(tmp_path):
-    with locked(tmp_path / "a" / "b", print):
+    with locked(tmp_path / "a" / "b"):
         pass
     assert list(tmp_path.iterdir()) == []
-    with locked(tmp_path / "a" / "b", print):
+    with locked(tmp_path / "a" / "b"):
         (tmp_path / "a" / "b" / "config.json").touch()
     assert (tmp_path / "a" / "b" / "config.json").exists()
 
@@ -67,6 +67,6 @@ def test_a_folder_made_for_the_lock_is_unmade_unless_it_was_used(tmp_path):
 def test_a_read_only_workdir_is_the_users_mistake(folder):
     with (
         pytest.raises(UserError, match=f"{folder}: the workdir must be writable, got: "),
-        locked(Path(folder), print),
+        locked(Path(folder)),
     ):
         pass
