@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from data_pipeline.files import replaced_file
+
 if TYPE_CHECKING:
     from trainer.evaluation.evaluate import Evaluation
 
@@ -64,12 +66,8 @@ def metrics_of(evaluations: Sequence[Evaluation]) -> list[Metric]:
 
 def write_metrics(path: Path, metrics: Sequence[Metric]) -> None:
     """Writes the table in the format of the file's suffix; after a crash the file is complete or absent."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with replaced_file(path) as partial:
         _WRITERS[path.suffix.lower()](partial, metrics)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _write_csv(path: Path, metrics: Sequence[Metric]) -> None:
