@@ -99,9 +99,6 @@ def train(
 
 
 def _tensorboard() -> str:
-    """The command's name, or its path in this environment if that is not on the PATH."""
-    return (
-        "tensorboard"
-        if shutil.which("tensorboard")
-        else os.path.relpath(Path(sys.prefix) / "bin/tensorboard")
-    )
+    """The command's name, or the shorter form of its path in this environment if it is not on the PATH."""
+    path = str(Path(sys.prefix) / "bin/tensorboard")
+    return "tensorboard" if shutil.which("tensorboard") else min(os.path.relpath(path), path, key=len)
