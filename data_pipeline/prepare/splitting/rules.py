@@ -19,11 +19,7 @@ from data_pipeline.prepare.staging import Staging, in_threads
 from data_pipeline.prepare.stored_order import order_keys
 
 # The splits that use a setting; with any other split a value other than the default is an error.
-_USED_BY = {
-    "test_fraction": ("random", "per-user", "time"),
-    "folds": ("k-fold",),
-    "fold": ("k-fold",),
-}
+_USED_BY = {"test_fraction": ("random", "per-user", "time"), "folds": ("k-fold",), "fold": ("k-fold",)}
 # The `purpose` of the keys of the per-user split, which makes it independent of the stored order.
 _PER_USER_KEYS = 1
 
