@@ -136,8 +136,12 @@ def unknown_setting(key: str, known: Collection[str], *, parts: Iterable[str]) -
     """The error for a key that does not exist, with the nearest that does."""
     key_of_name = {each.rpartition(".")[2]: each for each in known}
     of_part = [each for each in known if each.startswith(f"{key.partition('.')[0]}.")]
-    nearest = difflib.get_close_matches(key.rpartition(".")[2], key_of_name, n=1)
-    hint = f"; did you mean {key_of_name[nearest[0]]}?" if nearest else ""
+    parts = list(parts)
+    nearest = difflib.get_close_matches(key, [*known, *parts], n=1)
+    if not nearest:  # the part is missing or another one
+        names = difflib.get_close_matches(key.rpartition(".")[2], key_of_name, n=1)
+        nearest = [key_of_name[name] for name in names]
+    hint = f"; did you mean {nearest[0]}?" if nearest else ""
     return f"unknown setting {shown(key)}; known: {', '.join(of_part or parts)}{hint}"
 
 

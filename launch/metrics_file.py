@@ -111,7 +111,7 @@ class MetricsPath(click.ParamType):
 
     def _problems(self, path: Path) -> Iterator[str]:
         if path.suffix.lower() not in _WRITERS:
-            yield f"the file must end in {', '.join(_WRITERS)}, got {path}"
+            yield f"the file must end in .csv, .parquet or .json, got {path}"
         if not path.parent.is_dir():
             yield f"the file must be in an existing folder, got {path}"
         if path.is_dir():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -27,7 +27,7 @@ class PreparedDataset:
     """A prepared dataset on disk. Create it with `open_dataset`; files are read on first access."""
 
     path: Path
-    manifest: dict
+    manifest: dict = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -128,7 +128,7 @@ def open_dataset(path: Path) -> PreparedDataset:
     try:
         manifest = json.loads((path / MANIFEST).read_text())
         version = manifest["format_version"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path}: a prepared dataset has a {MANIFEST}, none found") from None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path / MANIFEST}: not a reeltrain manifest: {error}") from None

@@ -49,8 +49,8 @@ def open_source(data: str | Path | pd.DataFrame | None, config: DataConfig) -> R
             folder = download_ml_100k()
         except OSError as error:
             description = (
-                f"MovieLens-100K is not in the cache and cannot be downloaded ({error}): using generated "
-                "ratings from a planted model instead. Give real ratings with DATA=path."
+                "generated ratings from a planted model, because MovieLens-100K is not in the cache and "
+                f"cannot be downloaded ({getattr(error, 'reason', error)})"
             )
             return _generated(config, description)
         return _of_files(folder, config, column_names, f"MovieLens-100K from {folder}")

@@ -52,7 +52,8 @@ def recommend(
         ]
         lines.append(table(["", "item", "score"], cells, left=(1,)))
     if len(items) < k:
-        lines.append(f"{len(items)} of {k}: the user has rated every other item")
+        reason = "the user has rated every other item" if result.known_user else "there are no other items"
+        lines.append(f"only {len(items)} of {k}: {reason}")
     fields = {
         "workdir": str(workdir),
         "user_id": result.user_id,

@@ -125,6 +125,8 @@ def test_recommend_prints_titles_and_says_what_it_does_for_the_unknown(project):
     assert len(text.splitlines()) == 4
     text = run(project, "recommend", "--user", "1", "-k", "5000").stdout
     assert text.splitlines()[-1].endswith(" of 5000: the user has rated every other item")
+    text = run(project, "recommend", "--user", "nobody", "-k", "5000").stdout
+    assert text.splitlines()[-1].endswith(" of 5000: there are no other items")
 
 
 @pytest.mark.slow

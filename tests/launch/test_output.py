@@ -270,8 +270,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 @pytest.mark.parametrize(
     ("out", "message"),
     [
-        ("metrics.txt", "the file must end in .csv, .parquet, .json, got metrics.txt"),
-        ("metrics", "the file must end in .csv, .parquet, .json, got metrics"),
+        ("metrics.txt", "the file must end in .csv, .parquet or .json, got metrics.txt"),
+        ("metrics", "the file must end in .csv, .parquet or .json, got metrics"),
         ("missing/metrics.csv", "the file must be in an existing folder, got missing/metrics.csv"),
         ("folder.csv", "must be a file, got the folder folder.csv"),
     ],

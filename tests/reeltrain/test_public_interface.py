@@ -176,6 +176,9 @@ def test_mypy_accepts_a_users_program_and_sees_its_mistakes(tmp_path):
         (lambda: reeltrain.verify(workers=[]), r"workers must be whole numbers of at least 1, got \[\]"),
         (lambda: reeltrain.verify(precision="float8"), "precision must be one of float64, .* got 'float8'"),
         (lambda: reeltrain.verify(tolerance=float("nan")), "tolerance must be at least 0 .* got nan"),
+        (lambda: reeltrain.train(model=3), "model must be a function or module:function, got 3"),
+        (lambda: reeltrain.train(settings="train.epochs=3"), "settings must be a mapping or a list"),
+        (lambda: reeltrain.train(config=3), "a configuration must be a file or a mapping, got 3"),
         (lambda: reeltrain.append(None, "run"), "append needs the new ratings, got None"),
     ],
 )

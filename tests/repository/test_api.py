@@ -188,8 +188,16 @@ def test_a_run_below_a_symlink_finds_its_dataset(frame, tmp_path):
 
 
 def test_k_below_one_is_refused(result):
-    with pytest.raises(reeltrain.UserError, match="k must be at least 1, got 0"):
+    with pytest.raises(reeltrain.UserError, match="k must be an integer of at least 1, got 0"):
         reeltrain.recommend(result.run, 1, k=0)
+    with pytest.raises(reeltrain.UserError, match=r"k must be an integer of at least 1, got 2\.5"):
+        reeltrain.recommend(result.run, 1, k=2.5)
+
+
+@pytest.mark.parametrize("pair", [1, (1,), (1, 2, 3), "12"])
+def test_pairs_that_are_not_pairs_are_refused(result, pair):
+    with pytest.raises(reeltrain.UserError, match=r"pairs must be \(user_id, item_id\) pairs, got "):
+        reeltrain.predict(result.run, [(1, 2), pair])
 
 
 def test_keras_callbacks_see_the_run_and_can_stop_it(frame, tmp_path):

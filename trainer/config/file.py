@@ -1,7 +1,7 @@
 """A configuration from a YAML or JSON file, or from a mapping: keys nested or dotted, each once.
 
-YAML is read without anchors, aliases and tags, by the rules of YAML 1.2 (`no` is a text, `1e-3` a number), so
-reading a file runs and imports nothing.
+YAML is read by the rules of YAML 1.2 (`no` is a string, `1e-3` a number). Anchors, aliases and tags are
+errors, so reading a file runs and imports nothing.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ RUN_KEYS = frozenset(("config", "dataset", "precision"))
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """What a file says.
+    """The content of a configuration file.
 
     Attributes:
-        recipe: None where it names none.
+        recipe: None if the file names none.
         values: dotted key -> value, not yet checked.
         names_model: whether a `module:function` in it may be imported. Not if it is JSON: a run's
             `config.json` is data, which may come from somebody else.
@@ -55,13 +55,15 @@ def read_config(config: str | Path | Mapping[str, Any] | ConfigFile | None) -> C
         return config
     if isinstance(config, Mapping):
         return _config_file(_pairs_of(config, "config"), "config", is_json=False)
+    if not isinstance(config, str | Path):
+        raise UserError(f"a configuration must be a file or a mapping, got {shown(config)}")
     path = Path(config)
     text = _read_text(path)
     is_json = path.suffix == ".json"
     try:
         content = _read_json(text, str(path)) if is_json else _read_yaml(text, str(path))
     except RecursionError:
-        raise UserError(f"{path}: a configuration has two levels, got many more") from None
+        raise UserError(f"{path}: a configuration must have at most two levels, got many more") from None
     return _config_file(content, str(path), is_json=is_json)
 
 
@@ -70,11 +72,13 @@ def _config_file(content: Any, name: str, *, is_json: bool) -> ConfigFile:
     if is_run:
         content = next(value for key, value, _ in content if key == "config")
     if not isinstance(content, Pairs):
-        raise UserError(f"{name}: a configuration is a mapping of keys to values, got {shown(content, 60)}")
+        raise UserError(
+            f"{name}: a configuration must be a mapping of keys to values, got {shown(content, 60)}"
+        )
     values: dict[str, Any] = {}
     for key, value, where in _flat(content):
         if key in values:
-            raise UserError(f"{where}: a key is given once, got {key} again")
+            raise UserError(f"{where}: each key may appear only once, got {key} again")
         if key != "recipe" and key not in SETTINGS:
             if is_run:
                 raise UserError(f"{where}: {newer_version(key)}")
@@ -99,10 +103,10 @@ def _flat(pairs: Pairs, part: str = "") -> Iterator[tuple[str, Any, str]]:
     names = set()
     for name, value, where in pairs:
         if not isinstance(name, str):
-            raise UserError(f"{where}: a key is a text, got {shown(name)}")
+            raise UserError(f"{where}: a key must be a string, got {shown(name)}")
         key = f"{part}.{name}" if part else name
         if key in names:
-            raise UserError(f"{where}: a key is given once, got {key} again")
+            raise UserError(f"{where}: each key may appear only once, got {key} again")
         names.add(key)
         if not part and key in PARTS:
             if value is not None and not isinstance(value, Pairs):  # nothing: all its keys are commented out
@@ -124,7 +128,7 @@ def _value(key: str, value: Any) -> Any:
 
 def _read_text(path: Path) -> str:
     if path.is_dir():
-        raise UserError(f"{path}: a configuration is a file, got a folder")
+        raise UserError(f"{path}: a configuration must be a file, got a folder")
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -133,12 +137,12 @@ def _read_text(path: Path) -> str:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UserError(f"{path}: a configuration file must be readable, got: {error}") from None
     if len(content) > MAX_BYTES:
-        raise UserError(f"{path}: a configuration file has at most {MAX_BYTES:,} bytes, got more")
+        raise UserError(f"{path}: a configuration file must have at most {MAX_BYTES:,} bytes, got more")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         bad = content[error.start : error.start + 1]
-        raise UserError(f"{path}: a configuration file is UTF-8 text, got the byte {bad!r}") from None
+        raise UserError(f"{path}: a configuration file must be UTF-8 text, got the byte {bad!r}") from None
 
 
 def _pairs_of(value: Any, where: str) -> Any:

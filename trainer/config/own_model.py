@@ -24,33 +24,34 @@ def is_own_model(name: str) -> bool:
 
 
 def require_named_model(name: str, named: object, *, where: object) -> None:
-    """Refuses a stored model of your own that nobody named, and a named one where the stored is ours.
+    """Raises UserError if a stored model of your own was not named, or one was named for a built-in model.
 
     Args:
         name: the stored `model.name`.
-        named: the function or its `module:function`, None where it was not named.
-        where: what stores the name, for the error.
+        named: the function or its `module:function`; None if this call did not name it.
+        where: where the name is stored, for the error message.
     """
     if isinstance(named, str) and not is_own_model(named):
         raise UserError(f"--model must be module:function, got {shown(named)}")
     if named is not None and not is_own_model(name):
         raise UserError(f"{where}: --model is for a model of your own, got {named!r} for model.name={name}")
     if named is None and is_own_model(name):
-        raise UserError(
-            f"{where}: model.name={name} is imported only if you name it; "
-            f"give --model {name}, or model= in Python"
-        )
+        # A function of a notebook or a script, or one inside a function, has no name to import it by.
+        is_importable = not name.startswith("__main__:") and "<" not in name
+        advice = f"give --model {name}, or model= in Python" if is_importable else "give model= in Python"
+        raise UserError(f"{where}: model.name={name} is imported only if you name it; {advice}")
 
 
 def named_model(
     name: str, given: Function | str | None, settings: Iterable[str], file: ConfigFile
 ) -> Function | str | None:
-    """What this call names for the configuration's `model.name`; None for a model of ours.
+    """The model of your own that this call names; None if the configuration has a built-in model.
 
-    A setting names it, and so does a configuration file, unless the file is JSON (a run's `config.json` is).
+    `--model`, a setting, or a YAML configuration file can name it. A JSON file cannot, because a run's
+    `config.json` is one.
 
     Raises:
-        UserError: it is a model of your own that nothing of this names.
+        UserError: the configuration has a model of your own that none of these names.
     """
     by_setting = any(setting.partition("=")[0].strip() == "model.name" for setting in settings)
     if given is None and is_own_model(name) and (by_setting or file.names_model):
@@ -60,7 +61,7 @@ def named_model(
 
 
 def import_model(named: Function | str) -> Function | Callable[..., Any]:
-    """The function, imported where it is given as `module:function`, also from the current folder.
+    """Returns the function; imports it if given as `module:function`, also from the current folder.
 
     Raises:
         UserError: no such function.

@@ -41,6 +41,10 @@ def make_config(
 
 def setting_texts(settings: Mapping[str, object] | Iterable[str]) -> list[str]:
     """`part.key=value` texts; a mapping has dotted keys."""
+    if isinstance(settings, str) or not isinstance(settings, Iterable):
+        raise UserError(
+            f"settings must be a mapping or a list of part.key=value texts, got {shown(settings)}"
+        )
     if isinstance(settings, Mapping):
         return [f"{key}={'none' if value is None else value}" for key, value in settings.items()]
     return list(settings)

@@ -118,7 +118,7 @@ class ObjectiveConfig:
 @settings_part("optimizer")
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """The optimizer; formulas in `trainer.engine.engine.optimizers`."""
+    """The optimizer; formulas in `trainer.engine.optimizers`."""
 
     name: Annotated[Literal["adam", "adagrad", "sgd"], setting("Which optimizer.")] = "adam"
     learning_rate: Annotated[float, setting("Step size of the optimizer.", gt=0, allow_inf_nan=False)] = 1e-3
@@ -217,7 +217,7 @@ class TrainConfig:
     checkpoint_every_minutes: Annotated[
         float,
         setting(
-            "Minutes since the last save after which a checkpoint is saved; 0 for no limit.",
+            "Minutes since the last save after which a checkpoint is saved; 0 turns it off.",
             ge=0,
             lt=COUNT_LIMIT,
             changeable=True,

@@ -1,4 +1,4 @@
-"""YAML without what a configuration has no use for: anchors, aliases, tags, several documents."""
+"""Reads YAML that has no anchors, aliases or tags and is one document."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class StrictLoader(yaml.SafeLoader):
             raise yaml.constructor.ConstructorError(
                 None,
                 None,
-                f"a configuration has no anchors, aliases and tags, got the {refused} {value!r}",
+                f"anchors, aliases and tags are not allowed, got the {refused} {value!r}",
                 event.start_mark,
             )
         return super().compose_node(parent, index)
@@ -77,7 +77,7 @@ def read_strict_yaml(text: str, name: str, mapping: Callable[[Iterable[tuple[Any
         raise UserError(f"{where(error.problem_mark)}: {error.problem}") from None
     except yaml.composer.ComposerError as error:
         raise UserError(
-            f"{where(error.problem_mark)}: a configuration is one document, got another"
+            f"{where(error.problem_mark)}: a configuration must be one YAML document, got a second one"
         ) from None
     except yaml.MarkedYAMLError as error:
         place = where(error.problem_mark) if error.problem_mark else name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +53,8 @@ class Evaluation:
 
     test: Metrics
     baselines: dict[str, Metrics]
-    slices: dict[str, dict[str, Metrics]]
-    counts: dict[str, dict[str, int]]
+    slices: dict[str, dict[str, Metrics]] = field(repr=False)
+    counts: dict[str, dict[str, int]] = field(repr=False)
     ks: list[int]
     protocol: str
 
@@ -148,6 +148,8 @@ def _check_arguments(
     """
     if ks is None:
         ks = [k for k in KS if k <= num_items] or [num_items]
+    if not isinstance(ks, Sequence) or isinstance(ks, str):
+        raise UserError(f"ks must be a list of integers, got {ks!r}")
     if not ks or min(ks) < 1:
         raise UserError(f"every k must be at least 1, got {', '.join(map(str, ks)) or 'none'}")
     if max(ks) > num_items:

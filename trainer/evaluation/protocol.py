@@ -20,8 +20,8 @@ def ranking_protocol(task: RankingTask, positive_from: float | None) -> list[str
         f"relevant: each test item{condition}, {num_relevant:,} in total; {num_cold:,} that are not in "
         "training count as missed",
         f"ties: {TIE_RULE}, seed {task.seed}",
-        f"duplicates: {settings.duplicates} in preparation; a relevant item counts once per user, and not at "
-        f"all if the user has it in train or validation, too: {holdout.num_seen_again:,} left out",
+        f"duplicates: {settings.duplicates} in preparation; a relevant item counts once per user, and not if "
+        f"the user also has it in train or validation: {holdout.num_seen_again:,} left out",
     ]
     if task.num_negatives:
         num_short = np.sum(num_items - holdout.rated.counts < task.num_negatives)

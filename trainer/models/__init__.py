@@ -96,7 +96,13 @@ def _fresh_layer_names() -> Iterator[None]:
 
 
 def name_of(function: ModelFunction) -> str:
-    """The function's name as `module:function`."""
+    """The function's name as `module:function`.
+
+    Raises:
+        UserError: it is not a function.
+    """
+    if not hasattr(function, "__qualname__"):
+        raise UserError(f"model must be a function or module:function, got {function!r}")
     return f"{function.__module__}:{function.__qualname__}"
 
 

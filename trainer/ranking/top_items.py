@@ -20,7 +20,7 @@ CHUNK_CELLS = 2**20
 # If there are more candidates than this per place in the lists, ties are reduced before sorting.
 MAX_SORTED_PER_PLACE = 4
 
-TIE_RULE = "broken at random with a fixed seed, in one order per user and one for all unknown users"
+TIE_RULE = "broken at random with a fixed seed, in an order of each user's own; unknown users share one"
 
 Progress = Callable[[int, int], None]  # (users done, users in total)
 

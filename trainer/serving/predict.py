@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data_pipeline.dataset.vocabulary import UNKNOWN_INDEX
-from data_pipeline.errors import UserError
+from data_pipeline.errors import UserError, shown
 from data_pipeline.parsing.frame import ids_as_text
 from trainer.run.trained_run import Run, load_run
 
@@ -38,7 +38,7 @@ def predict(
         known_item.
 
     Raises:
-        UserError: `pairs` lacks a column.
+        UserError: `pairs` lacks a column or holds something other than pairs.
     """
     import pandas as pd
 
@@ -50,7 +50,7 @@ def predict(
         actual = head["rating"].to_pylist()
     else:
         if not isinstance(pairs, pd.DataFrame):
-            pairs = pd.DataFrame(list(pairs), columns=["user_id", "item_id"])
+            pairs = _table_of(pairs)
         missing = [name for name in ("user_id", "item_id") if name not in pairs.columns]
         if missing:
             raise UserError(f"pairs need columns user_id and item_id, got {list(pairs.columns)}")
@@ -72,3 +72,14 @@ def predict(
             "known_item": item_index != UNKNOWN_INDEX,
         }
     )
+
+
+def _table_of(pairs: Iterable[tuple[object, object]]) -> pd.DataFrame:
+    """Pairs as a table; a string of two characters is not a pair."""
+    import pandas as pd
+
+    pairs = list(pairs)
+    for pair in pairs:
+        if not isinstance(pair, Collection) or isinstance(pair, str) or len(pair) != 2:
+            raise UserError(f"pairs must be (user_id, item_id) pairs, got {shown(pair)}")
+    return pd.DataFrame(pairs, columns=["user_id", "item_id"])

@@ -47,12 +47,12 @@ def recommend(run: Run | str | Path, user_id: object = None, *, k: int = 10) -> 
         user_id: raw id; None: the user of the first test row.
 
     Raises:
-        UserError: k is below 1, or `user_id` is None and there is no test row.
+        UserError: k is not an integer of at least 1, or `user_id` is None and there is no test row.
     """
     import pandas as pd
 
-    if k < 1:
-        raise UserError(f"k must be at least 1, got {k}")
+    if not isinstance(k, int | np.integer) or k < 1:
+        raise UserError(f"k must be an integer of at least 1, got {k}")
     run = load_run(run)
     dataset = run.dataset
     if user_id is None and not dataset.num_rows("test"):

@@ -37,10 +37,8 @@ def check_split(config: DataConfig) -> None:
             raise UserError(
                 f"data.{name} is for the {allowed} split, got {value} with data.split {config.split!r}"
             )
-    if config.split == "leave-last-out" and config.validation_fraction not in (
-        0,
-        DataConfig.validation_fraction,
-    ):
+    fractions = (0, DataConfig.validation_fraction)
+    if config.split == "leave-last-out" and config.validation_fraction not in fractions:
         raise UserError(
             "with data.split leave-last-out validation is one row a user: data.validation_fraction must be 0 "
             f"or the default, got {config.validation_fraction}"

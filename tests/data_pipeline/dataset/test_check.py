@@ -59,6 +59,11 @@ def manifest_of_bytes(path):
     (path / "manifest.json").write_bytes(b"\xff{")
 
 
+def a_file_instead(path):
+    shutil.rmtree(path)
+    path.write_text("user_id,item_id,rating\n")
+
+
 def manifest_of_another_kind(path):
     (path / "manifest.json").write_text("[1]")
 
@@ -70,6 +75,7 @@ def manifest_without_keys(path):
 @pytest.mark.parametrize(
     ("damage", "rule"),
     [
+        (a_file_instead, "a prepared dataset has a manifest.json, none found"),
         (nothing_there, "a prepared dataset has a manifest.json, none found"),
         (newer_version, f"reads dataset format {FORMAT_VERSION}, got {FORMAT_VERSION + 1}; update reeltrain"),
         (older_version, f"reads dataset format {FORMAT_VERSION}, got 1; prepare the ratings again"),

@@ -51,6 +51,10 @@ def source_rows(tiny_ratings):
     return pd.read_csv(tiny_ratings / "u.data", sep="\t", names=NAMES)
 
 
+def test_a_dataset_shows_its_folder_and_not_its_whole_manifest(prepared):
+    assert repr(prepared) == f"PreparedDataset(path={prepared.path!r})"
+
+
 def test_the_splits_together_hold_all_source_rows(source_rows, prepared):
     parts = pd.concat([rows_of(prepared, split) for split in SPLITS])
     assert len(source_rows) == 600

@@ -140,6 +140,6 @@ def test_offline_the_command_uses_generated_ratings_and_reports_it(run_cli, tmp_
         done = run_cli("prepare", "--out", tmp_path / "prepared", env={"https_proxy": proxy}, timeout=30)
     (line,) = [line for line in done.stderr.splitlines() if "MovieLens" in line]
     assert "cannot be downloaded" in line
-    assert "using generated ratings" in line
+    assert "generated ratings from a planted model" in line
     assert done.stdout.startswith("100,000 ratings, 943 users")
     assert "no model can reach a test RMSE much below" in done.stdout

@@ -13,7 +13,7 @@ from data_pipeline.prepare.prepare import prepare_dataset
 from data_pipeline.sources.open_source import open_source
 from launch.main import main
 from trainer.config import RECIPES, make_config, read_config
-from trainer.config.own_model import named_model
+from trainer.config.own_model import named_model, require_named_model
 from trainer.studies.seeds import evaluate_seeds
 from trainer.workdir.workdir import Workdir
 
@@ -91,6 +91,15 @@ def test_continuing_such_a_run_is_refused(sandbox, refused, arguments):
     rule = "run: this run was begun with model.name=evil:make, got mlp; give --model evil:make, or another"
     assert line == f"{rule} --workdir"
     assert not was_imported(sandbox)
+
+
+@pytest.mark.parametrize("name", ["__main__:make", "tests:build.<locals>.make"])
+def test_a_function_without_a_name_to_import_is_asked_for_in_python_only(name):
+    with pytest.raises(UserError) as caught:
+        require_named_model(name, None, where="run")
+    assert (
+        str(caught.value) == f"run: model.name={name} is imported only if you name it; give model= in Python"
+    )
 
 
 @pytest.mark.parametrize("name", ["run/config.json", "copy.yaml", "plain.json"])

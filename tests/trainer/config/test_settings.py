@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from data_pipeline.config import DataConfig, data_config
 from data_pipeline.errors import UserError
+from data_pipeline.settings import unknown_setting
 from trainer.config import (
     PARTS,
     RECIPES,
@@ -25,6 +26,7 @@ from trainer.config import (
     make_config,
     read_config,
 )
+from trainer.config.parse import setting_texts
 from trainer.config.reference import settings_page
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -208,6 +210,31 @@ def test_an_unknown_name_is_refused_with_the_nearest_known_one():
         TrainConfig(epoch=3)
     assert str(caught.value).startswith("unknown setting 'train.epoch'; known: train.epochs, ")
     assert str(caught.value).endswith("; did you mean train.epochs?")
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("model.nam", "model.name"),  # not optimizer.name
+        ("modle.name", "model.name"),
+        ("trian", "train"),
+        ("epochs", "train.epochs"),
+        ("learning_rat", "optimizer.learning_rate"),
+    ],
+)
+def test_the_nearest_key_is_suggested(key, nearest):
+    assert unknown_setting(key, SETTINGS, parts=PARTS).endswith(f"; did you mean {nearest}?")
+
+
+@pytest.mark.parametrize("settings", ["train.epochs=3", 3])
+def test_settings_that_are_one_text_or_a_number_are_refused(settings):
+    with pytest.raises(UserError, match=r"settings must be a mapping or a list of part\.key=value"):
+        setting_texts(settings)
+
+
+def test_a_configuration_that_is_a_number_is_refused():
+    with pytest.raises(UserError, match="a configuration must be a file or a mapping, got 3"):
+        read_config(3)
 
 
 def test_a_list_of_widths_is_a_tuple():

@@ -161,7 +161,7 @@ def test_the_protocol_states_what_the_metrics_depend_on(result, run):
         "latest 0.2 as test split",
         "users; candidates are all ",
         "count as missed",
-        "ties: broken at random with a fixed seed, in one order per user and one for all unknown users",
+        "ties: broken at random with a fixed seed, in an order of each user's own; unknown users share one",
         "duplicates: keep-last in preparation",
         "sampled: each relevant item ranked among 20 items that the user has not rated in any split",
     ):
@@ -223,6 +223,7 @@ def test_ease_is_skipped_with_a_reason_if_the_data_is_too_large(run, monkeypatch
         ({"ks": (5, 0)}, "every k must be at least 1, got 5, 0"),
         ({"ks": ()}, "every k must be at least 1, got none"),
         ({"ks": (10**12,)}, "every k must be at most the number of items, 1.., got 1000000000000"),
+        ({"ks": 10}, "ks must be a list of integers, got 10"),
         ({"num_negatives": -1}, "the number of negatives must be at least 0, got -1"),
         ({"max_users": 0}, "the number of users must be at least 1, got 0"),
         ({"positive_from": 9.5}, "ranking needs a test row rated 9.5 or higher, got none among"),
