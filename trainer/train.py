@@ -12,7 +12,6 @@ from pathlib import Path
 import keras
 
 from data_pipeline.dataset.dataset import open_dataset
-from data_pipeline.errors import UserError
 from data_pipeline.logs import log, shown
 from data_pipeline.sources.source import RatingsSource
 from trainer.config import RECIPES, Config, ConfigFile, make_config, read_config
@@ -164,7 +163,7 @@ def _train(
         log.info(line)
     try:
         engine = make_engine(config, dataset, devices, own_model, steps.block_steps)
-    except UserError:
+    except Exception:
         if devices.is_chief and is_new:
             folder.withdraw()
         raise

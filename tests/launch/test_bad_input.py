@@ -225,7 +225,7 @@ def begun_run(sandbox):
     [
         (
             ["good.csv", "--set", "train.replicas=3"],
-            "train.global_batch_size (32) must be a multiple of the replicas (3 = 1 worker(s) x 3)",
+            "train.global_batch_size (32) must be a multiple of the replicas (3 = 1 worker x 3)",
         ),
         (
             ["good.csv", "--set", "train.replicas=4096", "--set", "train.global_batch_size=4096"],
@@ -247,7 +247,7 @@ def test_train_refuses_and_begins_no_run(sandbox, refused, arguments, message):
 def test_train_refuses_a_workdir_of_another_dataset(sandbox, refused, begun_run):
     (sandbox / "other.csv").write_text(GOOD.replace(",5,0\n", ",4,0\n"))
     line = refused("train", "other.csv", "--workdir", "run")
-    assert line.startswith("reeltrain: run: this run was begun with another dataset (")
+    assert line.startswith("reeltrain: run: this run was started with another dataset (")
     assert json.loads(begun_run.config_file.read_text())["dataset"]["source_fingerprint"][:12] in line
 
 
@@ -264,7 +264,7 @@ def test_train_refuses_a_workdir_of_another_dataset(sandbox, refused, begun_run)
 @pytest.mark.usefixtures("begun_run")
 def test_train_refuses_a_workdir_of_other_settings(refused, setting, message):
     line = refused("train", "good.csv", "--workdir", "run", "--set", setting)
-    assert line == f"reeltrain: run: this run was begun with {message}; give another --workdir"
+    assert line == f"reeltrain: run: this run was started with {message}; give another --workdir"
 
 
 @pytest.mark.slow
@@ -306,7 +306,7 @@ def test_several_workers_must_be_told_the_data(refused, monkeypatch):
 @pytest.mark.parametrize("workdir", ["missing", "good.csv", "."])
 def test_a_folder_without_a_run_is_refused(refused, verb, workdir):
     line = refused(verb[0], workdir, *verb[1:])
-    assert line == f"reeltrain: {workdir}: a workdir has a config.json (of `reeltrain train`), none found"
+    assert line == f"reeltrain: {workdir}: must be the workdir of a run, with a config.json; none found"
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "predict", "recommend"])

@@ -145,7 +145,7 @@ def test_a_foreign_dataset_folder_is_left_alone(frame, tmp_path):
 
 def test_a_foreign_config_json_is_refused(frame, tmp_path):
     (tmp_path / "config.json").write_text('{"architectures": []}')
-    with pytest.raises(reeltrain.UserError, match="is not a reeltrain run's"):
+    with pytest.raises(reeltrain.UserError, match=r"must be the config\.json of a reeltrain run"):
         reeltrain.train(frame, workdir=tmp_path, quiet=True)
 
 

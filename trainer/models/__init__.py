@@ -74,7 +74,11 @@ def build_model(
         require_named_model(config.name, function, where="this configuration")
     assert function is not None
     with _fresh_layer_names():
-        model = function(config, inputs)
+        try:
+            model = function(config, inputs)
+        except Exception as error:  # of code that is not ours
+            message = " ".join(str(error).split())
+            raise UserError(f"model.name={config.name}: {type(error).__name__}: {message}") from error
     _check_model(model, config.name)
     return model
 

@@ -112,7 +112,7 @@ def set_up_devices(config: TrainConfig) -> Devices:
     if config.global_batch_size % replicas:
         raise UserError(
             f"train.global_batch_size ({config.global_batch_size}) must be a multiple of the replicas "
-            f"({replicas} = {num_workers} worker(s) x {local})"
+            f"({replicas} = {counted(num_workers, 'worker')} x {local})"
         )
     if config.global_batch_size // replicas % config.accumulation_steps:
         raise UserError(
@@ -148,7 +148,7 @@ def set_up_devices(config: TrainConfig) -> Devices:
     precision = _choose_precision(config.precision, gpus[:local])
     keras.config.set_floatx("float64" if precision == "float64" else "float32")
     keras.config.set_dtype_policy(precision)
-    device = "GPU" if gpus else "CPU"
+    device = "GPU" if gpus else "CPU" if local == 1 else "CPU (logical)"
     return Devices(
         strategy=_make_strategy(num_workers, names, config.reduction),
         precision=precision,
@@ -156,7 +156,7 @@ def set_up_devices(config: TrainConfig) -> Devices:
         worker=worker,
         local_replicas=local,
         threads=0 if gpus else threads,
-        description=f"{num_workers} worker(s) x {local} {device}{'' if gpus or local == 1 else ' (logical)'}",
+        description=f"{counted(num_workers, 'worker')} x {local} {device}",
     )
 
 
@@ -202,3 +202,12 @@ def _choose_precision(wanted: str, gpus: list[Any]) -> str:
     if capabilities and min(capabilities) >= (7, 0):
         return "mixed_float16"
     return "float32"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "step"), counted(2375, "step")
+    ('1 step', '2,375 steps')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -16,7 +16,7 @@ from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.dataset.summary import protocol
 from trainer.config import RECIPES, Config, TrainConfig, make_config
 from trainer.models.tables import is_sparse, table_of
-from trainer.run.devices import Devices
+from trainer.run.devices import Devices, counted
 from trainer.workdir.workdir import Workdir
 
 # The largest embedding tables of a model are described one by one.
@@ -71,8 +71,8 @@ def plan_lines(
     yield f"devices   {devices.description}, {devices.precision}"
     batch, workers, local = config.train.global_batch_size, devices.num_workers, devices.local_replicas
     yield (
-        f"batches   {batch:,} rows = {_count(workers, 'worker')} x {_count(local, 'replica')} "
-        f"x {_count(batch // workers // local, 'row')}; {_count(steps.order.steps_per_epoch, 'step')} per "
+        f"batches   {batch:,} rows = {counted(workers, 'worker')} x {counted(local, 'replica')} "
+        f"x {counted(batch // workers // local, 'row')}; {counted(steps.order.steps_per_epoch, 'step')} per "
         f"epoch, {steps.block_steps:,} per compiled call"
     )
     yield f"workdir   {shlex.quote(str(folder.path))}"
@@ -98,14 +98,6 @@ def _as_text(value: Any) -> str:
     if isinstance(value, tuple | list):
         return ",".join(map(str, value)) or "none"
     return "none" if value is None else str(value)
-
-
-def _count(number: int, noun: str) -> str:
-    """
-    >>> _count(1, "step"), _count(2375, "step")
-    ('1 step', '2,375 steps')
-    """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def memory_line(model: keras.Model, optimizer: keras.optimizers.Optimizer, config: Config) -> str:

@@ -33,6 +33,7 @@ class TrainProgress:
         self._quiet = quiet
         self._begun = self._line_shown = time.monotonic()
         self._first_step = first_step
+        self._compiled: tuple[float, int] | None = None  # when the first block was done, and its last step
         self._bar: Progress | None = None
         if console().is_terminal and not quiet:
             self._bar = Progress(
@@ -50,6 +51,8 @@ class TrainProgress:
 
     def update(self, step: int, *, loss: float, examples_per_sec: float | None) -> None:
         """After every block."""
+        if not self._compiled:
+            self._compiled = (time.monotonic(), step)
         if self._bar:
             self._bar.update(
                 self._task,
@@ -77,7 +80,10 @@ class TrainProgress:
         if self._quiet:
             return
         epoch = (step - 1) // self._steps_per_epoch + 1
-        per_step = (self._line_shown - self._begun) / (step - self._first_step)
+        since, first_step = self._begun, self._first_step
+        if self._compiled and self._compiled[1] < step:  # the first block, which compiles, says little
+            since, first_step = self._compiled
+        per_step = (self._line_shown - since) / (step - first_step)
         left = round((self._last_step - step) * per_step)
         log.info(f"epoch {epoch}/{self._epochs}  step {step}/{self._last_step}  {text}  {left} s left")
 

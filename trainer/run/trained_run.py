@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class Run:
     """
 
     workdir: Path
-    config: Config
+    config: Config = field(repr=False)
     dataset: PreparedDataset
     model: keras.Model
     step: int

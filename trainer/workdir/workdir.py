@@ -47,7 +47,7 @@ class Workdir:
         return self.path / "metrics.jsonl"
 
     def is_started(self) -> bool:
-        """Whether a run was begun here."""
+        """Whether a run was started here."""
         return self.config_file.is_file()
 
     def require_usable(self) -> None:
@@ -103,7 +103,7 @@ class Workdir:
         content = self._content()
         if precision != content["precision"]:
             raise UserError(
-                f"{self.path}: this run was begun in {content['precision']}, got {precision}; "
+                f"{self.path}: this run was started in {content['precision']}, got {precision}; "
                 f"give --set train.precision={content['precision']}"
             )
         began = self._config(content).flat()
@@ -114,12 +114,13 @@ class Workdir:
             if key == "model.name" and is_own_model(began[key]):
                 give = f"--model {began[key]}, or {give}"
             raise UserError(
-                f"{self.path}: this run was begun with {key}={began[key]}, got {value}; give {give}"
+                f"{self.path}: this run was started with {key}={began[key]}, got {value}; give {give}"
             )
         known = content["dataset"]
         if fingerprint not in (known["source_fingerprint"], known["fingerprint"]):
+            started_with = known["source_fingerprint"][:12]
             raise UserError(
-                f"{self.path}: this run was begun with another dataset ({known['source_fingerprint'][:12]}), "
+                f"{self.path}: this run was started with another dataset ({started_with}), "
                 f"got {fingerprint[:12]}; give another --workdir"
             )
 
@@ -128,7 +129,7 @@ class Workdir:
         return self._content()["precision"]
 
     def _config(self, content: dict[str, Any]) -> Config:
-        """The configuration that the run was begun with."""
+        """The configuration that the run was started with."""
         try:
             return config_from_json(json.dumps(content["config"]))
         except UserError as error:
@@ -137,13 +138,13 @@ class Workdir:
     def _content(self) -> dict[str, Any]:
         """The content of `config.json`."""
         if not self.is_started():
-            raise UserError(f"{self.path}: a workdir has a config.json (of `reeltrain train`), none found")
+            raise UserError(f"{self.path}: must be the workdir of a run, with a config.json; none found")
         try:
             content = json.loads(self.config_file.read_text())
             if not {"config", "dataset", "precision"} <= set(content):
                 raise KeyError("config")
         except (ValueError, KeyError, TypeError):
-            raise UserError(f"{self.config_file}: is not a reeltrain run's; give another --workdir") from None
+            raise UserError(f"{self.config_file}: must be the config.json of a reeltrain run") from None
         return content
 
     def write_environment(self, **facts: Any) -> None:

@@ -88,7 +88,7 @@ def test_verbs_refuse_a_stored_model_that_the_command_does_not_name(sandbox, ref
 @pytest.mark.parametrize("arguments", [(), ("good.csv",), ("run/dataset",)])
 def test_continuing_such_a_run_is_refused(sandbox, refused, arguments):
     line = refused("train", *arguments, "--workdir", "run")
-    rule = "run: this run was begun with model.name=evil:make, got mlp; give --model evil:make, or another"
+    rule = "run: this run was started with model.name=evil:make, got mlp; give --model evil:make, or another"
     assert line == f"{rule} --workdir"
     assert not was_imported(sandbox)
 
@@ -149,7 +149,7 @@ def test_a_model_that_is_named_is_imported_trained_and_used(sandbox, refused, ca
         assert refused(verb, "mine") == f"mine: {RULE}"
         main([verb, "mine", "--model", "evil:make", *(["--no-mf"] if verb == "evaluate" else [])])
     assert refused(*train).startswith(
-        "mine: this run was begun with model.name=evil:make, got mlp; give --model"
+        "mine: this run was started with model.name=evil:make, got mlp; give --model"
     )
     capsys.readouterr()
     main([*train, "--set", "model.name=evil:make"])

@@ -338,6 +338,10 @@ def with_another_input(_config, _inputs):
     return keras.Model({"year": year}, keras.layers.Dense(1)(keras.ops.expand_dims(year, 1)))
 
 
+def with_an_error(_config, _inputs):
+    raise ValueError("of two\nlines")
+
+
 class Subclass(keras.Model):
     def call(self, columns):
         return columns["user_index"]
@@ -378,6 +382,7 @@ def test_a_custom_model_trains_in_mixed_precision_unchanged(objective, datasets,
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("with_an_error", "with_an_error: ValueError: of two lines"),
         ("a_subclass", r"must return a keras.Model\(inputs, outputs\), got a Subclass"),
         ("with_two_outputs", "must have one output, got a list of outputs"),
         ("with_equal_names_within", "different names, .* got 2 variables table/embeddings"),
