@@ -56,7 +56,7 @@ test: $(DEV) ## Run all tests and doctests: [ARGS="-k name"], [ARGS="-n0 -k name
 	@$(BIN)/pytest -n auto --dist worksteal $(ARGS)
 
 check: lint ## Check format, style, types, Dockerfile, doctests and fast tests, within a minute
-	@$(BIN)/pytest -q -m "not slow"
+	@$(BIN)/pytest -q -n auto --dist worksteal -m "not slow"
 
 lint: $(DEV) ## Check format, style, types and the Dockerfile
 	@$(BIN)/ruff format --quiet --check --output-format concise .

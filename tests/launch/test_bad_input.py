@@ -299,7 +299,7 @@ def test_train_refuses_a_tf_config_that_names_no_worker(refused, monkeypatch, tf
 def test_several_workers_must_be_told_the_data(refused, monkeypatch):
     cluster = {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 0}}))
-    assert refused("train").startswith("reeltrain: DATA must be given where several workers train, got none")
+    assert refused("train").startswith("reeltrain: DATA must be given if several workers train, got none")
 
 
 @pytest.mark.parametrize("verb", [["evaluate"], ["predict"], ["recommend", "--user", "1"]])

@@ -8,6 +8,7 @@ from support.reader_fuzz import run_case
 CASES_PER_TEST = 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, 500, CASES_PER_TEST))
 @pytest.mark.timeout(60)
 def test_any_file_is_read_as_the_slow_reader_reads_it_or_refused_in_one_line(tmp_path, first):

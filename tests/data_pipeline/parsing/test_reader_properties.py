@@ -51,6 +51,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("properties")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 @given(
     rows=rows | good_rows | timed_rows,
@@ -80,6 +81,7 @@ def test_rows_equal_those_of_the_csv_module(
         compare(write(folder, content, name), expected, {"format": chosen})
 
 
+@pytest.mark.slow
 @given(st.lists(st.one_of(ids, good_ids), min_size=1, max_size=30), st.integers(1, 100))
 def test_the_type_of_ids_does_not_depend_on_the_block_size(folder, column, block_bytes):
     sink = io.StringIO(newline="")

@@ -122,6 +122,7 @@ def test_of_two_concurrent_downloads_the_first_to_finish_is_kept(cache):
     assert (folder / "u.data").read_text() == USER_DATA * 2
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_times_out_after_5_seconds(cache):
     assert CONNECT_TIMEOUT_SECS == 5
     with silent_server() as port:
@@ -132,6 +133,7 @@ def test_a_server_that_never_answers_times_out_after_5_seconds(cache):
     assert not cache.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("says_nothing", [False, True])
 def test_offline_the_command_uses_generated_ratings_and_reports_it(run_cli, tmp_path, says_nothing):
     with silent_server() as port:

@@ -485,6 +485,7 @@ def test_every_dropout_layer_has_a_different_number(name):
     assert len(numbers) == len(set(numbers)) == (4 if name == "two-tower" else 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["wide-deep", "two-tower"])
 def test_features_may_have_any_name(name):
     names = ["index", "bias", "embedding", "features", "numbers", "sum", "vector", "tower", "hidden_1", "id"]

@@ -32,6 +32,7 @@ def record(monkeypatch, owner, name, calls, label=None):
     monkeypatch.setattr(owner, name, recorded)
 
 
+@pytest.mark.slow
 def test_each_call_writes_the_configuration_once(frame, tmp_path, monkeypatch):
     calls = []
     record(monkeypatch, Workdir, "start", calls)
@@ -76,6 +77,7 @@ def test_a_loop_trains_logs_evaluates_and_saves_in_this_order(frame, tmp_path, m
     assert calls == [*["block", "log"] * 2, "evaluate", "checkpoint"] * 2
 
 
+@pytest.mark.slow
 def test_quiet_shows_nothing_and_otherwise_lines_go_to_stderr(frame, tmp_path, capfd):
     reeltrain.train(frame, settings={**SETTINGS, "train.epochs": 1}, workdir=tmp_path / "a", quiet=True)
     assert capfd.readouterr() == ("", "")

@@ -142,8 +142,8 @@ def test_steps_with_all_features_agree_on_all_layouts_and_with_numpy(weighted_cs
     ("arguments", "said"),
     [
         (["--steps", "3"], "steps must be an even number of at least 2, for 2 epochs, got 3"),
-        (["--replicas", "1,0"], "--replicas must be whole numbers of at least 1"),
-        (["--workers", "two"], "--workers must be whole numbers of at least 1"),
+        (["--replicas", "1,0"], "--replicas must be integers of at least 1"),
+        (["--workers", "two"], "--workers must be integers of at least 1"),
         (["--replicas", "3"], "train.global_batch_size (32) must be a multiple of the replicas"),
         (["--precision", "half"], "'half'"),
         (["--tolerance", "nan"], "--tolerance must be at least 0 and finite, got nan"),

@@ -91,6 +91,7 @@ def test_a_pair_in_both_predefined_sets_is_only_in_test():
     assert parts == {"train": [0, 2], "validation": [], "test": [3], "dropped": [1]}
 
 
+@pytest.mark.slow
 @given(ratings_frames(distinct=False, min_rows=30))
 def test_existing_rows_keep_their_split(frame):
     assume(len(frame.drop_duplicates(PAIR)) > 20)
@@ -106,6 +107,7 @@ def test_existing_rows_keep_their_split(frame):
         assert split_of_row[row] == split_of_pair.get(pair, split_of_row[row])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["keep-last", "keep-first", "mean"])
 @given(frame=ratings_frames(distinct=False, max_rows=60), num_test=st.integers(2, 11))
 def test_repeated_ratings_are_resolved_within_each_predefined_set(rule, frame, num_test):

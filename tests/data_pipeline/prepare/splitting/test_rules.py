@@ -78,6 +78,7 @@ def test_undo_shuffle_inverts_numpys_shuffle(num_rows, seed, same):
     np.testing.assert_array_equal(undone[np.random.RandomState(seed).permutation(num_rows)], labels)
 
 
+@pytest.mark.slow
 @given(ratings_frames(), fractions, validations, seeds)
 def test_random_split_of_a_source(frame, test_fraction, validation, seed):
     config = config_of(test_fraction=test_fraction, validation_fraction=validation, split_seed=seed)
@@ -88,6 +89,7 @@ def test_random_split_of_a_source(frame, test_fraction, validation, seed):
     assert len(parts["validation"]) == math.ceil(validation * len(train))
 
 
+@pytest.mark.slow
 @given(ratings_frames(), st.integers(2, 6), validations, seeds)
 def test_folds_equal_those_of_scikit_learn_and_cover_every_row_once(frame, folds, validation, seed):
     tested = []
@@ -176,6 +178,7 @@ def test_a_predefined_pair_keeps_its_test_rows_and_takes_validation_from_train(
     assert parts["train"] == sorted(train)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["random", "per-user", "leave-last-out", "time", "k-fold"])
 @given(frame=ratings_frames(distinct=False, min_rows=30))
 def test_neither_batches_nor_groups_change_a_split(split, frame):
