@@ -1,11 +1,9 @@
 """`prepare` is atomic: it leaves a complete dataset or nothing, after errors, kills and on a full disk."""
 
-import contextlib
 import hashlib
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -32,6 +30,7 @@ from data_pipeline.sources import fingerprint
 from data_pipeline.sources.open_source import open_source
 from launch.main import main
 from support import runs
+from support.limits import file_size_limit
 
 
 def prepare(source, out, **settings):
@@ -41,19 +40,6 @@ def prepare(source, out, **settings):
 
 def listing(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
-
-
-@contextlib.contextmanager
-def file_size_limit(num_bytes):
-    """Simulates a full disk: no file of this process may exceed a number of bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.fixture

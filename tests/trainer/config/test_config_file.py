@@ -10,7 +10,6 @@ from data_pipeline.config import DataConfig
 from data_pipeline.errors import UserError
 from data_pipeline.prepare.prepare import prepare_dataset
 from data_pipeline.sources.open_source import open_source
-from launch.main import main
 from trainer.config import (
     RECIPES,
     Config,
@@ -24,31 +23,7 @@ from trainer.config.reference import as_yaml
 from trainer.run.data import with_split_of
 from trainer.workdir.workdir import Workdir
 
-GOOD = "user_id,item_id,rating\n" + "".join(f"{r // 10},{r % 10},{r % 7 % 5 + 1}\n" for r in range(100))
-
-
-@pytest.fixture(autouse=True)
-def sandbox(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("TF_CONFIG", raising=False)
-    (tmp_path / "good.csv").write_text(GOOD)
-    return tmp_path
-
-
-@pytest.fixture
-def run(capsys):
-    """Runs the command line in this process; returns (status, stdout, stderr)."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        status = 0
-        try:
-            main([*map(str, arguments)])
-        except SystemExit as end:
-            status = end.code
-        return (status, *capsys.readouterr())
-
-    return run
+pytestmark = pytest.mark.usefixtures("sandbox")
 
 
 def config_of(text, name="run.yaml", recipe=None, settings=()):

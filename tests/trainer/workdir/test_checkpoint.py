@@ -1,10 +1,7 @@
 """What a checkpoint holds is restored whole, from the newest that is undamaged, or not at all."""
 
-import contextlib
 import math
 import os
-import resource
-import signal
 import time
 
 import keras
@@ -13,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from data_pipeline.errors import UserError
+from support.limits import file_size_limit
 from trainer.config import ModelConfig, OptimizerConfig, TrainConfig
 from trainer.engine.engine import Engine
 from trainer.engine.optimizers import make_optimizer
@@ -168,19 +166,6 @@ def test_a_checkpoint_of_another_model_is_refused_by_variable_and_left_as_it_is(
     with pytest.raises(UserError, match=rule):
         restore_weights(make_engine(users=11).model, folder)
     assert {path: path.read_bytes() for path in folder.glob("ckpt*")} == before
-
-
-@contextlib.contextmanager
-def file_size_limit(num_bytes):
-    """A disk that is full: no file of this process grows beyond so many bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_where_the_disk_is_full_the_earlier_ones_are_intact(tmp_path):
