@@ -155,7 +155,7 @@ def test_without_data_a_workdirs_run_goes_on_with_its_own(frame, tmp_path):
     more = {"train.epochs": 2}
     assert reeltrain.train(settings=settings | more, workdir=tmp_path, quiet=True).step == 2 * first.step
     assert reeltrain.train(settings=more, workdir=tmp_path, quiet=True).step == 2 * first.step
-    with pytest.raises(reeltrain.UserError, match=r"begun with data.validation_fraction=0.1, got 0.2"):
+    with pytest.raises(reeltrain.UserError, match=r"started with data.validation_fraction=0.1, got 0.2"):
         reeltrain.train(settings={"data.validation_fraction": 0.2}, workdir=tmp_path, quiet=True)
 
 
@@ -173,7 +173,7 @@ def test_a_run_goes_on_only_in_the_precision_that_it_was_begun_in(frame, tmp_pat
     reeltrain.train(frame, settings={"train.epochs": 1}, workdir=tmp_path, quiet=True)
     monkeypatch.setattr(devices, "_choose_precision", lambda _wanted, _gpus: "mixed_bfloat16")
     try:
-        with pytest.raises(reeltrain.UserError, match="begun in float32, got mixed_bfloat16; give --set"):
+        with pytest.raises(reeltrain.UserError, match="started in float32, got mixed_bfloat16; give --set"):
             reeltrain.train(frame, settings={"train.epochs": 2}, workdir=tmp_path, quiet=True)
     finally:
         keras.config.set_dtype_policy("float32")

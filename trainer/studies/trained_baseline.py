@@ -71,7 +71,7 @@ def trained_run(
     best: bool = False,
 ) -> Run:
     """The run in a folder, trained to its end if necessary."""
-    log.info(f"run       {recipe}, train.seed={seed}, in {shlex.quote(str(folder))}")
+    log.info(f"training  {recipe}, train.seed={seed}, in {shlex.quote(str(folder))}")
     replicas = max_replicas(make_config(recipe, RECIPES, settings).train)
     settings = [*settings, f"train.seed={seed}", f"train.replicas={replicas}"]
     result = train(dataset, recipe=recipe, settings=settings, workdir=folder, model=model, quiet=True)
