@@ -125,5 +125,4 @@ def read_outcome(workdir: Workdir, *, train_loss: float) -> Outcome:
 def _error_line(stderr: str) -> str:
     """The error message of `reeltrain`; of several workers, the first one's."""
     own = [line.removeprefix("reeltrain: ") for line in stderr.splitlines() if line.startswith("reeltrain: ")]
-    own = [line for line in own if not line.startswith("loading TensorFlow")]
     return own[0] if own else (stderr.strip().splitlines() or ["no error message"])[-1]
