@@ -9,10 +9,12 @@ import click
 from data_pipeline.logs import log, shown
 from launch.jobs.command import launch
 from launch.verbs.config import config
+from launch.verbs.embeddings import embeddings
 from launch.verbs.evaluate import evaluate
 from launch.verbs.predict import predict
 from launch.verbs.prepare import prepare
 from launch.verbs.recommend import recommend
+from launch.verbs.similar import similar
 from launch.verbs.train import train
 from launch.verbs.verify import verify
 
@@ -33,5 +35,5 @@ def cli(context: click.Context, debug: bool, quiet: bool) -> None:
             context.obj["debug"] = True
 
 
-for verb in (prepare, train, evaluate, predict, recommend, config, verify, launch):
+for verb in (prepare, train, evaluate, predict, recommend, similar, embeddings, config, verify, launch):
     cli.add_command(verb)

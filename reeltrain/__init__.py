@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from trainer.evaluation.slice_metrics import Recommender
     from trainer.models.inputs import ModelInputs
     from trainer.run.trained_run import Run, load_run
+    from trainer.serving.embeddings import embeddings, write_embeddings
     from trainer.serving.predict import predict
     from trainer.serving.recommend import Recommendation, recommend
+    from trainer.serving.similar import similar
     from trainer.studies.seeds import Spread
     from trainer.train import TrainResult, train
     from trainer.verification.verify import Verification
@@ -58,14 +60,17 @@ _MODULES = {
     "Verification": "trainer.verification.verify",
     "append": "reeltrain.datasets",
     "check": "reeltrain.datasets",
+    "embeddings": "trainer.serving.embeddings",
     "evaluate": "reeltrain.runs",
     "load_run": "trainer.run.trained_run",
     "open_dataset": "reeltrain.datasets",
     "predict": "trainer.serving.predict",
     "prepare": "reeltrain.datasets",
     "recommend": "trainer.serving.recommend",
+    "similar": "trainer.serving.similar",
     "train": "trainer.train",
     "verify": "reeltrain.runs",
+    "write_embeddings": "trainer.serving.embeddings",
 }
 _SUBMODULES = ("layers", "optimizers")
 
@@ -89,6 +94,7 @@ __all__ = [
     "Verification",
     "append",
     "check",
+    "embeddings",
     "evaluate",
     "layers",
     "load_run",
@@ -97,8 +103,10 @@ __all__ = [
     "predict",
     "prepare",
     "recommend",
+    "similar",
     "train",
     "verify",
+    "write_embeddings",
 ]
 
 

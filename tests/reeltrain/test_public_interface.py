@@ -17,6 +17,7 @@ HEAVY = ("tensorflow", "keras", "pandas", "pyarrow", "numpy", "sklearn", "pydant
 FUNCTIONS = (
     *("prepare", "append", "check", "open_dataset"),
     *("train", "evaluate", "verify", "predict", "recommend", "load_run"),
+    *("similar", "embeddings", "write_embeddings"),
 )
 
 

@@ -7,6 +7,7 @@ neumf           neural matrix factorization
 wide_deep       linear part with feature crosses, plus an MLP
 two_tower       a user tower and an item tower, for retrieval
 towers          finds the two towers of a model
+lookups         finds the tables that an index looks up
 inputs          what a model is built from; parts that models share
 layers          Embedding, Dropout and others that work on several devices
 feature_layers  look up and embed side features

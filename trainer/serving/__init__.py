@@ -2,6 +2,9 @@
 
 predict    predicts ratings of (user_id, item_id) pairs
 recommend  recommends the best unseen items to a user
+vectors    the vectors of a run's users and items
+similar    the items or users nearest to given ones
+embeddings vectors as a DataFrame and as Parquet files
 """
 
 from trainer.serving.predict import predict
