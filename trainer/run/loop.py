@@ -11,7 +11,7 @@ from data_pipeline.batches.order import BatchOrder
 from data_pipeline.batches.windows import StepBlock
 from trainer.run.session import Session
 from trainer.workdir.checkpoint import Position
-from trainer.workdir.scalars import log_epoch
+from trainer.workdir.scalars import log_epoch, log_own
 
 # Which metric decides the best epoch, the first that there is: the lowest loss or the highest NDCG.
 MONITORED = {"val_loss": 1, "val_ndcg@10": -1}
@@ -118,6 +118,8 @@ def _evaluate_epoch(session: Session, epoch: int, epoch_loss: float) -> None:
     if is_best and session.callbacks:
         session.checkpoints.save(position)
     session.keras_callbacks.on_epoch_end(epoch, logs)
+    if session.scalars:
+        log_own(session.scalars, position.step, session.own_metrics.added(logs))
 
 
 def _require_finite(losses: np.ndarray, block: StepBlock, order: BatchOrder) -> None:

@@ -16,6 +16,7 @@ from data_pipeline.logs import log
 from trainer.config import Config, TrainConfig
 from trainer.engine.engine import Engine
 from trainer.run.devices import Devices
+from trainer.run.own_metrics import OwnMetrics
 from trainer.run.plan import StepPlan
 from trainer.run.progress import Speed, TrainProgress
 from trainer.run.signals import StopRequest
@@ -55,8 +56,10 @@ class Session:
     def __post_init__(self) -> None:
         order = self.steps.order
         self.first_step = self.position.step
+        self.own_metrics = OwnMetrics()
         self.keras_callbacks = keras.callbacks.CallbackList(
-            list(self.callbacks),
+            [*self.callbacks, self.own_metrics],
+            add_history=True,  # `model.history`, as after Keras's `fit`
             model=self.engine.model,
             epochs=self.config.epochs,
             steps=order.steps_per_epoch,

@@ -67,8 +67,8 @@ def vectors_of(run: Run, side: Side) -> Vectors:
 
     - `mf`: the factors, with the biases next to them. score = offset + user bias + item bias + inner product.
     - `two-tower`, and your own model with towers: what the tower gives. score = offset + inner product.
-    - other models: the rows of all embedding tables that the index looks up, joined in the model's order. The
-      layers between them and the score are not part of a vector.
+    - other models: the rows of all embedding tables that the index looks up, joined in the order of their
+      names. The layers between them and the score are not part of a vector.
 
     With the objective `ordinal`, these scores are those that the ordinal head turns into a rating.
 
@@ -92,7 +92,7 @@ def vectors_of(run: Run, side: Side) -> Vectors:
         else:
             tables = []
     else:
-        tower, tables = None, tables_of(model, f"{name}_index")
+        tower, tables = None, sorted(tables_of(model, f"{name}_index"), key=lambda table: table.name)
     if tables:
         _require_rows(tables, num_rows, side)
         source, dim = " + ".join(table.name for table in tables), sum(t.embeddings.shape[1] for t in tables)
@@ -101,8 +101,8 @@ def vectors_of(run: Run, side: Side) -> Vectors:
         source, dim, of_index = tower.name, tower.output_shape[-1], _tower_output(tower)
     else:
         raise UserError(
-            f"{side} of the model {run.config.model.name} have no vectors: they need an embedding table with "
-            f"at least 2 columns that {name}_index looks up, or layers named user_tower and item_tower, got none"
+            f"{side} of the model {run.config.model.name} have no vectors: they need an embedding table of 2 "
+            f"columns or more that {name}_index looks up, or layers named user_tower and item_tower, got none"
         )
     ids = (dataset.user_vocabulary if side == "users" else dataset.item_vocabulary).ids
     titles = dataset.items["title"].combine_chunks() if side == "items" else None

@@ -104,6 +104,25 @@ class LossCurve:
         position.waiting_losses = tuple(waiting)
 
 
+# What `log_epoch` writes besides the logs of an epoch.
+EPOCH_TAGS = {"train/loss", "train/epoch_loss", "train/learning_rate"}
+
+
+def tag_of(name: str) -> str:
+    """The curve of a metric that callbacks see.
+
+    >>> tag_of("val_rmse"), tag_of("coverage")
+    ('validation/rmse', 'train/coverage')
+    """
+    return f"validation/{name.removeprefix('val_')}" if name.startswith("val_") else f"train/{name}"
+
+
+def log_own(curves: ScalarLog, step: int, metrics: dict[str, float]) -> None:
+    """Adds the metrics that callbacks gave for an epoch."""
+    if metrics:
+        curves.add(step, {tag_of(name): value for name, value in metrics.items()})
+
+
 def log_epoch(
     curves: ScalarLog,
     step: int,
@@ -111,7 +130,7 @@ def log_epoch(
     optimizer: keras.optimizers.Optimizer,
     examples_per_sec: float | None,
 ) -> None:
-    scalars = {f"validation/{name.removeprefix('val_')}": v for name, v in logs.items() if name != "loss"}
+    scalars = {tag_of(name): value for name, value in logs.items() if name != "loss"}
     scalars["train/epoch_loss"] = logs["loss"]
     scalars["train/learning_rate"] = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
     if examples_per_sec is not None:

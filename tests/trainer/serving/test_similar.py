@@ -161,7 +161,7 @@ def test_mistakes_are_named(dataset):
 def own(item_table):
     """A model of one's own whose item table is made by `item_table`(inputs, index) inside a nested model."""
 
-    def model(config, inputs):
+    def model(_config, inputs):
         user, item = (keras.Input((), dtype="int32", name=name) for name in ("user_index", "item_index"))
         index = keras.Input((), dtype="int32")
         nested = keras.Model(index, item_table(inputs, index), name="items")
@@ -179,7 +179,7 @@ def test_tables_of_ones_own_model_are_found_or_the_lack_is_named(dataset):
     vectors = vectors_of(run_of(dataset, "m:f", own=own(found)), "items")
     assert (vectors.source, vectors.dim, all_of(vectors).shape) == ("mine", 6, (len(vectors), 6))
 
-    def computed(inputs, index):
+    def computed(_inputs, index):
         return keras.layers.Dense(3)(keras.ops.cast(index, "float32")[:, None])
 
     with pytest.raises(reeltrain.UserError, match="that item_index looks up"):
