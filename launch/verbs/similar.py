@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Literal
 
 import click
 
@@ -37,7 +38,7 @@ def similar(
     items: tuple[str, ...],
     users: tuple[str, ...],
     k: int,
-    measure: str,
+    measure: Literal["cosine", "dot"],
     best: bool,
     model: str | None,
     as_json: bool,
@@ -58,8 +59,9 @@ def similar(
     run = load_run(workdir, best=best, model=model)
     # Each id once: rows are told apart by the id that was asked for.
     asked = tuple(dict.fromkeys(asked))
-    found = similar(run, **{f"{side}_id": list(asked), "k": k, "measure": measure})
-    groups = [
+    ids: dict[str, Any] = {f"{side}_id": list(asked)}
+    found = similar(run, k=k, measure=measure, **ids)
+    groups: list[dict[str, Any]] = [
         {f"{side}_id": each, "similar": found[found["of"] == each].drop(columns="of").to_dict("records")}
         for each in asked
     ]

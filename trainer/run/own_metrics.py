@@ -49,7 +49,7 @@ class OwnMetrics(keras.callbacks.Callback):
     def _is_ours(self, name: object, value: object, ours: Mapping[str, float]) -> bool:
         if name not in ours:
             return False
-        if not _is_number(value) or float(np.asarray(value)) != ours[name]:  # type: ignore[index, arg-type]
+        if not _is_number(value) or float(np.asarray(value)) != ours[name]:  # type: ignore[index]
             self._warn(name, value, "is computed by training, and the curves keep the value of training")
         return True
 
@@ -67,7 +67,11 @@ class OwnMetrics(keras.callbacks.Callback):
     def _warn(self, name: object, value: object, rule: str) -> None:
         if name not in self._warned:
             self._warned.add(name)
-            log.warning(f"a callback's metric {shown(name, 80)} {rule}, got {shown(value, 80)}")
+            log.warning(f"a callback's metric {_line(name)} {rule}, got {_line(value)}")
+
+
+def _line(value: object) -> str:
+    return " ".join(shown(value, 80).split())
 
 
 def _is_number(value: object) -> bool:
