@@ -70,7 +70,7 @@ def embedding_files(out: Path, side: Side | None, *, overwrite: bool = False) ->
         raise UserError(f"out must be in an existing folder, got {out}")
     for path in files.values():
         if path.is_dir() or (path.exists() and not overwrite):
-            raise UserError(f"out must not exist unless it is to be overwritten, got {path}")
+            raise UserError(f"out must not exist unless overwrite is given, got {path}")
     return files
 
 
