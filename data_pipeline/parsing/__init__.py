@@ -4,6 +4,7 @@ delimited     ratings from CSV, TSV and other delimited text
 parquet       ratings from Parquet files
 frame         ratings from a pandas DataFrame
 side_tables   side features of users and items
+id_files      lists of ids from a file
 pairs         (user, item) pairs to predict, from a CSV
 column_names  which column of a source is which
 values        converts raw columns to typed ones and finds bad rows

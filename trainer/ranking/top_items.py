@@ -80,6 +80,7 @@ def top_items(
     *,
     seen: Interactions,
     k: int,
+    left_out: np.ndarray | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> np.ndarray:
@@ -91,6 +92,7 @@ def top_items(
     Args:
         user_index: int32 [users]; may contain a user more than once.
         seen: row r holds the items excluded for `user_index[r]`.
+        left_out: bool [num_item_rows], the items excluded for all users; None: none.
 
     Returns:
         The items; a row with fewer than k unseen items is padded with 0.
@@ -101,6 +103,8 @@ def top_items(
     best_UK = np.zeros((len(user_index), k), np.int32)
     for block in score_blocks(ranker, user_index, progress=progress):
         rows = np.arange(block.rows.start, block.rows.stop)
+        if left_out is not None:
+            block.scores[:, left_out] = -np.inf
         best_UK[block.rows] = best_items(
             block.scores, user_index[block.rows], seen=seen.select(rows), k=k, seed=seed
         )
