@@ -24,7 +24,7 @@ trainer.run
 trainer.evaluation
 trainer.train trainer.serving
 trainer.studies trainer.verification
-launch.tables launch.metrics_file
+launch.tables launch.metrics_file launch.users_progress
 launch.evaluation_tables launch.options
 launch.jobs launch.verbs
 launch.cli

@@ -92,7 +92,9 @@ class ManyUsers:
             for number, table in enumerate(self.tables(progress)):
                 write(table)
                 users = self.users.slice(number * GROUP_USERS, GROUP_USERS)
-                num_unknown += np.count_nonzero(self.run.dataset.user_vocabulary.index(users) == UNKNOWN_INDEX)
+                num_unknown += np.count_nonzero(
+                    self.run.dataset.user_vocabulary.index(users) == UNKNOWN_INDEX
+                )
                 num_short += len(users) - pc.sum(pc.equal(table["rank"], self.k), min_count=0).as_py()
                 num_rows += len(table)
         return Lists(len(self.users), int(num_unknown), num_short, num_rows)
