@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -21,9 +21,18 @@ from launch.tables import one_line, quoted, table
 from launch.users_progress import UsersProgress
 
 if TYPE_CHECKING:
+    from trainer.run.trained_run import Run
     from trainer.serving.recommend_many import Lists
 
 FORMATS = ".parquet, .csv or .jsonl (these two also .gz)"
+
+
+class Choice(NamedTuple):
+    """What a list may hold, as `recommend` takes it."""
+
+    exclude: Path | list[str] | None
+    only: Path | list[str] | None
+    include_seen: bool
 
 
 @click.command()
@@ -73,34 +82,28 @@ def recommend(
         raise click.UsageError("--users and --out FILE need each other, got only one of them")
     if users not in (None, "all") and not Path(str(users)).is_file():
         raise click.BadParameter(f"must be a file of ids or all, got {users}", param_hint="--users")
-    choice = {
-        "exclude": _file_or_ids(exclude, "--exclude"),
-        "only": _file_or_ids(only, "--only"),
-        "include_seen": include_seen,
-    }
+    choice = Choice(_file_or_ids(exclude, "--exclude"), _file_or_ids(only, "--only"), include_seen)
     workdir = existing_run(workdir, model)
-    from trainer.run.trained_run import load_run
-    from trainer.serving.recommend import recommend
-    from trainer.serving.table_file import table_format
-
     if users is not None and out is not None:
-        table_format(out)
-        progress = UsersProgress()
-        try:
-            many = recommend(
-                load_run(workdir, best=best, model=model),
-                user_ids="all" if users == "all" else Path(users),
-                k=k,
-                out=out,
-                progress=progress.show,
-                **choice,
-            )
-        finally:
-            progress.close()
-        fields = {"workdir": str(workdir), "out": str(out), **dataclasses.asdict(many)}
-        print_result(fields, _summary(many, k, out), as_json)
-        return
-    result = recommend(load_run(workdir, best=best, model=model), user, k=k, **choice)
+        from trainer.serving.table_file import table_format
+
+        table_format(out)  # before TensorFlow loads
+    from trainer.run.trained_run import load_run
+
+    run = load_run(workdir, best=best, model=model)
+    if users is not None and out is not None:
+        lists = _write_lists(run, users, k, choice, out)
+        fields = {"workdir": str(workdir), "out": str(out), **dataclasses.asdict(lists)}
+        print_result(fields, _summary(lists, k, out), as_json)
+    else:
+        _print_list(run, workdir, user, k, choice, as_json)
+
+
+def _print_list(run: Run, workdir: Path, user: str | None, k: int, choice: Choice, as_json: bool) -> None:
+    from trainer.serving.recommend import recommend
+
+    exclude, only, include_seen = choice
+    result = recommend(run, user, k=k, exclude=exclude, only=only, include_seen=include_seen)
     items = result.items.to_dict("records")
     user_id = one_line(str(result.user_id))
     lines = [
@@ -126,6 +129,25 @@ def recommend(
         "items": items,
     }
     print_result(fields, "\n".join(lines), as_json)
+
+
+def _write_lists(run: Run, users: str, k: int, choice: Choice, out: Path) -> Lists:
+    from trainer.serving.recommend import recommend
+
+    progress = UsersProgress()
+    try:
+        return recommend(
+            run,
+            user_ids="all" if users == "all" else Path(users),
+            k=k,
+            exclude=choice.exclude,
+            only=choice.only,
+            include_seen=choice.include_seen,
+            out=out,
+            progress=progress.show,
+        )
+    finally:
+        progress.close()
 
 
 def _file_or_ids(value: str | None, option: str) -> Path | list[str] | None:

@@ -44,7 +44,8 @@ class Lists:
 
 @dataclass(frozen=True)
 class ManyUsers:
-    """A recommender for a list of users. The lists are those that `recommend` gives to each of them alone.
+    """A recommender for a list of users. The lists are those that `recommend` gives to each of them alone (scores
+    that differ by rounding only may be in another order).
 
     Args:
         users: raw ids, each once.
@@ -92,12 +93,12 @@ class ManyUsers:
             for number, table in enumerate(self.tables(progress)):
                 write(table)
                 users = self.users.slice(number * GROUP_USERS, GROUP_USERS)
-                num_unknown += np.count_nonzero(
-                    self.run.dataset.user_vocabulary.index(users) == UNKNOWN_INDEX
+                num_unknown += int(
+                    np.count_nonzero(self.run.dataset.user_vocabulary.index(users) == UNKNOWN_INDEX)
                 )
                 num_short += len(users) - pc.sum(pc.equal(table["rank"], self.k), min_count=0).as_py()
                 num_rows += len(table)
-        return Lists(len(self.users), int(num_unknown), num_short, num_rows)
+        return Lists(len(self.users), num_unknown, num_short, num_rows)
 
     def _table(self, users: pa.Array, progress: Progress) -> pa.Table:
         dataset = self.run.dataset

@@ -7,7 +7,7 @@ import gzip
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv
@@ -45,16 +45,17 @@ def table_file(path: Path, schema: pa.Schema) -> Iterator[Write]:
     If the block raises, or the process is killed, `path` is as it was.
 
     Raises:
-        UserError: as `table_format`, or the file cannot be written, such as on a full disk.
+        UserError: as `table_format`.
+        OSError: the file cannot be written, such as on a full disk; it names `path`.
     """
     kind = table_format(path)
     try:
         with replaced_file(path) as partial, contextlib.ExitStack() as stack:
-            file: BinaryIO = stack.enter_context(partial.open("wb"))
+            file: Any = stack.enter_context(partial.open("wb"))
             if path.name.lower().endswith(".gz"):
                 # Without name and time in the header: the same table gives the same bytes.
                 packed = gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0)
-                file = stack.enter_context(packed)  # type: ignore[arg-type]
+                file = stack.enter_context(packed)
             if kind == "parquet":
                 yield stack.enter_context(pq.ParquetWriter(file, schema, compression="zstd")).write_table
             elif kind == "csv":
@@ -62,7 +63,8 @@ def table_file(path: Path, schema: pa.Schema) -> Iterator[Write]:
             else:
                 yield lambda table: _write_json_lines(file, table)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
+        # Arrow's errors name no file.
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def _write_json_lines(file: BinaryIO, table: pa.Table) -> None:

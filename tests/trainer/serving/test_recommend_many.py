@@ -149,9 +149,14 @@ def test_a_write_that_fails_leaves_the_old_file(run, tmp_path):
     out = tmp_path / "lists.csv"
     out.write_text("old")
     schema = _schema(run)
-    with pytest.raises(KeyboardInterrupt), table_file(out, schema) as write:
-        write(schema.empty_table())
-        raise KeyboardInterrupt
+
+    def interrupted():
+        with table_file(out, schema) as write:
+            write(schema.empty_table())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert out.read_text() == "old"
     assert os.listdir(tmp_path) == ["lists.csv"]
 
