@@ -44,8 +44,9 @@ class Lists:
 
 @dataclass(frozen=True)
 class ManyUsers:
-    """A recommender for a list of users. The lists are those that `recommend` gives to each of them alone (scores
-    that differ by rounding only may be in another order).
+    """A recommender for a list of users: each gets the list that `recommend` gives to that user alone.
+
+    Scores that differ by the rounding of matrix products only may be in another order.
 
     Args:
         users: raw ids, each once.

@@ -90,7 +90,7 @@ def test_lists_are_those_of_a_full_sort(run, monkeypatch, seed, group, include_s
     lists = recommend(run, user_ids="all", k=k, exclude=exclude, only=only, include_seen=include_seen)
     assert list(lists.columns) == COLUMNS
     seen = {} if include_seen else rated(run)
-    got = dict(lists.groupby("user_id"))
+    got = dict(iter(lists.groupby("user_id")))
     for user in users:
         left_out = set(exclude) | seen.get(user, set()) | (set() if only is None else set(items) - set(only))
         expected = slow_list(run, user, k, left_out)
