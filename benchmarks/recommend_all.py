@@ -1,6 +1,6 @@
 """Time and memory of `recommend --users all` at the size of MovieLens-20M.
 
-Ratings are random, models have random weights. `two-tower` lists all users; `mlp`, the article's model, scores
+Ratings are random, models have random weights. `two-tower` lists all users; `mlp`, the article's, scores
 every pair with its layers: it lists some of the users, and its time is scaled up to all. `+ MiB` is the peak
 memory of making and writing the lists beyond the opened run; pages of the memory-mapped ratings count.
 """
