@@ -17,6 +17,7 @@ from launch.verbs.recommend import recommend
 from launch.verbs.similar import similar
 from launch.verbs.train import train
 from launch.verbs.verify import verify
+from launch.verbs.versions import versions
 
 # TensorFlow takes seconds to import: each verb imports what it needs, after its arguments were checked.
 
@@ -35,5 +36,17 @@ def cli(context: click.Context, debug: bool, quiet: bool) -> None:
             context.obj["debug"] = True
 
 
-for verb in (prepare, train, evaluate, predict, recommend, similar, embeddings, config, verify, launch):
+for verb in (
+    prepare,
+    versions,
+    train,
+    evaluate,
+    predict,
+    recommend,
+    similar,
+    embeddings,
+    config,
+    verify,
+    launch,
+):
     cli.add_command(verb)

@@ -63,9 +63,9 @@ def screen(
 
 def _protocol(first: Evaluation, dataset: PreparedDataset, positive_from: float | None) -> list[str]:
     """Split and rows; how rankings, or ratings alone, were measured."""
-    from data_pipeline.dataset.summary import protocol
+    from data_pipeline.dataset.summary import judged_line, protocol
 
-    split = protocol(dataset).partition("; ")[0]
+    split = f"{protocol(dataset).partition('; ')[0]}; {judged_line(dataset)}"
     users = first.counts["all"].get("users")
     if users is None:
         low, high = dataset.rating_scale

@@ -19,9 +19,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from data_pipeline.config import DataConfig
     from data_pipeline.dataset.dataset import PreparedDataset
+    from data_pipeline.dataset.versions import DatasetVersion
     from data_pipeline.errors import UserError
     from reeltrain import layers, optimizers
-    from reeltrain.datasets import append, check, open_dataset, prepare
+    from reeltrain.datasets import (
+        append,
+        check,
+        drop_versions,
+        open_dataset,
+        prepare,
+        restore_version,
+        versions,
+    )
     from reeltrain.runs import evaluate, verify
     from trainer.config import Config, ModelConfig, ObjectiveConfig, OptimizerConfig, TrainConfig
     from trainer.evaluation.evaluate import Evaluation
@@ -43,6 +52,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "Config": "trainer.config",
     "DataConfig": "data_pipeline.config",
+    "DatasetVersion": "data_pipeline.dataset.versions",
     "Evaluation": "trainer.evaluation.evaluate",
     "ModelConfig": "trainer.config",
     "ModelInputs": "trainer.models.inputs",
@@ -60,6 +70,7 @@ _MODULES = {
     "Verification": "trainer.verification.verify",
     "append": "reeltrain.datasets",
     "check": "reeltrain.datasets",
+    "drop_versions": "reeltrain.datasets",
     "embeddings": "trainer.serving.embeddings",
     "evaluate": "reeltrain.runs",
     "load_run": "trainer.run.trained_run",
@@ -67,9 +78,11 @@ _MODULES = {
     "predict": "trainer.serving.predict",
     "prepare": "reeltrain.datasets",
     "recommend": "trainer.serving.recommend",
+    "restore_version": "reeltrain.datasets",
     "similar": "trainer.serving.similar",
     "train": "trainer.train",
     "verify": "reeltrain.runs",
+    "versions": "reeltrain.datasets",
     "write_embeddings": "trainer.serving.embeddings",
 }
 _SUBMODULES = ("layers", "optimizers")
@@ -77,6 +90,7 @@ _SUBMODULES = ("layers", "optimizers")
 __all__ = [
     "Config",
     "DataConfig",
+    "DatasetVersion",
     "Evaluation",
     "ModelConfig",
     "ModelInputs",
@@ -94,6 +108,7 @@ __all__ = [
     "Verification",
     "append",
     "check",
+    "drop_versions",
     "embeddings",
     "evaluate",
     "layers",
@@ -103,9 +118,11 @@ __all__ = [
     "predict",
     "prepare",
     "recommend",
+    "restore_version",
     "similar",
     "train",
     "verify",
+    "versions",
     "write_embeddings",
 ]
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from data_pipeline.config import DataConfig
 from data_pipeline.dataset import dataset as stored
+from data_pipeline.dataset import keep_versions as keeping
 from data_pipeline.dataset.check import check_dataset
 from data_pipeline.dataset.dataset import PreparedDataset
+from data_pipeline.dataset.versions import DatasetVersion, dataset_versions
 from data_pipeline.errors import UserError
 from data_pipeline.prepare.append import append_ratings
 from data_pipeline.prepare.prepare import prepare_dataset
@@ -17,7 +20,7 @@ from data_pipeline.sources.open_source import open_source
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["append", "check", "open_dataset", "prepare"]
+__all__ = ["append", "check", "drop_versions", "open_dataset", "prepare", "restore_version", "versions"]
 
 
 def prepare(
@@ -60,6 +63,8 @@ def append(
 ) -> PreparedDataset:
     """Adds ratings to a prepared dataset, which is replaced as a whole or left alone.
 
+    The version that it replaces is kept, see `versions`.
+
     Stored rows stay in their split and known ids keep their index. The new rows are split by the dataset's
     own rule and seed, shares rounded down.
 
@@ -82,7 +87,7 @@ def append(
 
 
 def check(dataset_dir: str | Path) -> PreparedDataset:
-    """Reads every byte of a prepared dataset and compares it with its manifest.
+    """Reads every byte of a prepared dataset and of its former versions and compares it with their manifests.
 
     Args:
         dataset_dir: the folder of the dataset.
@@ -108,3 +113,44 @@ def open_dataset(dataset_dir: str | Path) -> PreparedDataset:
         UserError: no dataset there, of another version, or a file is missing, of another length or changed.
     """
     return stored.open_dataset(Path(dataset_dir))
+
+
+def versions(dataset_dir: str | Path) -> list[DatasetVersion]:
+    """The versions of a prepared dataset, oldest first; every append makes one.
+
+    Args:
+        dataset_dir: the folder of the dataset.
+
+    Raises:
+        UserError: no dataset there.
+    """
+    return dataset_versions(Path(dataset_dir))
+
+
+def drop_versions(dataset_dir: str | Path, ids: str | Iterable[str]) -> list[str]:
+    """Deletes former versions of a dataset, all or none of them; runs trained on them cannot be used then.
+
+    Args:
+        dataset_dir: the folder of the dataset.
+        ids: one id, or several, or how they start.
+
+    Returns:
+        The ids of the deleted versions.
+
+    Raises:
+        UserError: no such version, several, or the present one.
+    """
+    return keeping.drop_versions(Path(dataset_dir), [ids] if isinstance(ids, str) else ids)
+
+
+def restore_version(dataset_dir: str | Path, id: str) -> PreparedDataset:  # noqa: A002
+    """Makes a former version of a dataset the present one, which undoes an append; none is lost.
+
+    Args:
+        dataset_dir: the folder of the dataset.
+        id: the version's id, or how it starts.
+
+    Raises:
+        UserError: no such version, several, or it is damaged.
+    """
+    return keeping.restore_version(Path(dataset_dir), id)

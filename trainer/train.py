@@ -11,7 +11,7 @@ from pathlib import Path
 
 import keras
 
-from data_pipeline.dataset.dataset import open_dataset
+from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.logs import log, shown
 from data_pipeline.sources.source import RatingsSource
 from trainer.config import RECIPES, Config, ConfigFile, make_config, read_config
@@ -127,18 +127,18 @@ def _resolve(
     file: ConfigFile,
     workdir: str | Path | None,
     num_workers: int,
-) -> tuple[Path | RatingsSource, Config, Workdir]:
+) -> tuple[PreparedDataset | RatingsSource, Config, Workdir]:
     """Where the ratings are, the configuration, and the folder of the run."""
-    source: Path | RatingsSource
+    source: PreparedDataset | RatingsSource
     if data is None and workdir is not None and Workdir(Path(workdir)).is_started():
         begun, dataset = Workdir(Path(workdir)).read()
-        source, described = dataset.path, f"the data of the run in {workdir}"
+        source, described = dataset, f"the data of the run in {workdir}"
         if not any(key.startswith("data.") for key in (*settings, *file.values)):
             config = dataclasses.replace(config, data=begun.data)
     else:
         source, described = find_source(data, config.data, num_workers)
-        if isinstance(source, Path):
-            config = with_split_of(open_dataset(source), config, settings, file)
+        if isinstance(source, PreparedDataset):
+            config = with_split_of(source, config, settings, file)
     folder = Workdir(Path(workdir) if workdir else default_workdir(source, config))
     folder.require_usable()
     log.info(f"data      {described}")
@@ -146,7 +146,7 @@ def _resolve(
 
 
 def _train(
-    source: Path | RatingsSource,
+    source: PreparedDataset | RatingsSource,
     config: Config,
     folder: Workdir,
     devices: Devices,

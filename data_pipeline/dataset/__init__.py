@@ -2,6 +2,8 @@
 
 dataset     opens a dataset: columns, vocabularies, counts
 manifest    format version, settings, counts, checksums
+versions    the present version of a dataset and the former ones
+keep_versions  keeps, drops and restores them
 columns     the columns of one split, memory-mapped
 vocabulary  maps raw ids to embedding rows; row 0 is for unknown ids
 splits      the names and numbers of the splits

@@ -11,12 +11,13 @@ from data_pipeline.dataset.columns import SEGMENT_ROWS
 from data_pipeline.dataset.dataset import OTHER_ITEMS, OTHER_USERS, PreparedDataset, open_dataset
 from data_pipeline.dataset.manifest import MANIFEST, check_files
 from data_pipeline.dataset.splits import SPLITS
+from data_pipeline.dataset.versions import former_folders, is_former
 from data_pipeline.dataset.vocabulary import UNKNOWN_INDEX, Vocabulary
 from data_pipeline.errors import UserError
 
 
 def check_dataset(path: Path) -> PreparedDataset:
-    """Reads every byte of a prepared dataset and compares it with the manifest.
+    """Reads every byte of a prepared dataset, and of its former versions, and compares it with the manifest.
 
     Checks the format version, the manifest's checksum, each file's size and SHA-256, the row counts, the
     range of every index, and that the indices of validation and test rows match their raw ids.
@@ -24,6 +25,15 @@ def check_dataset(path: Path) -> PreparedDataset:
     Raises:
         UserError: describes the first mismatch.
     """
+    dataset = _check_version(path)
+    for folder in [] if is_former(path) else former_folders(path):
+        former = _check_version(folder)
+        if former.version != folder.name:
+            raise UserError(f"{folder}: must have the name of its version, {former.version}")
+    return dataset
+
+
+def _check_version(path: Path) -> PreparedDataset:
     dataset = open_dataset(path)
     files = dataset.manifest["files"]
     expected = {f"{stem}.arrow" for stem in (*SPLITS, "users", "items")}

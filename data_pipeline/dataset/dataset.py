@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from data_pipeline.config import DataConfig
 from data_pipeline.dataset.columns import Columns
-from data_pipeline.dataset.manifest import FORMAT_VERSION, MANIFEST, check_files, check_manifest
+from data_pipeline.dataset.manifest import check_files, read_manifest
+from data_pipeline.dataset.versions import version_folder, version_id
 from data_pipeline.dataset.vocabulary import Vocabulary
 from data_pipeline.errors import UserError
+
+_Opened = TypeVar("_Opened")
 
 # Optional files: side features of ids without a training row.
 OTHER_USERS, OTHER_ITEMS = "other_users.arrow", "other_items.arrow"
@@ -24,7 +28,13 @@ CHECKED_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """A prepared dataset on disk. Create it with `open_dataset`; files are read on first access."""
+    """One version of a prepared dataset. Create it with `open_dataset`; files are read on first access.
+
+    An append or a restored version does not change it: its files are found where they lie then.
+
+    Attributes:
+        path: where it was opened.
+    """
 
     path: Path
     manifest: dict = field(repr=False)
@@ -37,6 +47,11 @@ class PreparedDataset:
     def fingerprint(self) -> str:
         """Changes with any byte of any column, vocabulary or split."""
         return self.manifest["fingerprint"]
+
+    @property
+    def version(self) -> str:
+        """The id of this version among those of its dataset."""
+        return version_id(self.fingerprint)
 
     @property
     def settings(self) -> DataConfig:
@@ -55,16 +70,16 @@ class PreparedDataset:
     @cached_property
     def users(self) -> pa.Table:
         """Row i describes the user with index i + 1: `user_id`, then side features."""
-        return _read_table(self.path / "users.arrow")
+        return self._opened("users.arrow", _read_table)
 
     @cached_property
     def items(self) -> pa.Table:
         """Row i describes the item with index i + 1: `item_id`, `title` (may be null), then side features."""
-        return _read_table(self.path / "items.arrow")
+        return self._opened("items.arrow", _read_table)
 
     def others(self, name: str) -> pa.Table | None:
         """Side features of ids without a training row (`OTHER_USERS` or `OTHER_ITEMS`), or None."""
-        return _read_table(self.path / name) if name in self.manifest["files"] else None
+        return self._opened(name, _read_table) if name in self.manifest["files"] else None
 
     @cached_property
     def user_vocabulary(self) -> Vocabulary:
@@ -90,12 +105,30 @@ class PreparedDataset:
         Validation and test also have raw ids, because they may contain unknown ids. The raw ids of a training
         row are rows `user_index - 1` of `users` and `item_index - 1` of `items`.
         """
-        return _read_table(self.path / f"{split}.arrow")
+        return self._opened(f"{split}.arrow", _read_table)
 
     def columns(self, split: str) -> Columns:
         """The columns of one split, as training reads them."""
         num_indices = {f"{key}_index": self.manifest[f"{key}s"] + 1 for key in ("user", "item")}
-        return Columns.open(self.path / f"{split}.arrow", num_indices=num_indices)
+        return self._opened(f"{split}.arrow", lambda file: Columns.open(file, num_indices=num_indices))
+
+    def _opened(self, name: str, open_file: Callable[[Path], _Opened]) -> _Opened:
+        """Opens one of this version's files, never that of another version that has taken its place."""
+        while True:
+            folder = version_folder(self.path, self.fingerprint) or self.path
+            try:
+                opened = open_file(folder / name)
+            except FileNotFoundError:
+                if version_folder(self.path, self.fingerprint) in (folder, None):
+                    raise UserError(
+                        f"{self.path}: version {self.version} of the dataset is not there any more"
+                    ) from None
+                continue
+            found = version_folder(self.path, self.fingerprint)
+            if found == folder:
+                return opened
+            if found is None:
+                raise UserError(f"{self.path}: version {self.version} of the dataset is not there any more")
 
     def with_raw_ids(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Rows of a split's table as raw ratings: ids, rating and, if present, timestamp and weight."""
@@ -125,24 +158,36 @@ def open_dataset(path: Path) -> PreparedDataset:
     Raises:
         UserError: not a dataset, an unsupported format version, or a file is missing or was changed.
     """
-    try:
-        manifest = json.loads((path / MANIFEST).read_text())
-        version = manifest["format_version"]
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path}: a prepared dataset has a {MANIFEST}, none found") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path / MANIFEST}: not a reeltrain manifest: {error}") from None
-    if version != FORMAT_VERSION:
-        advice = (
-            "prepare the ratings again"
-            if isinstance(version, int) and version < FORMAT_VERSION
-            else "update reeltrain"
-        )
-        raise UserError(
-            f"{path}: this reeltrain reads dataset format {FORMAT_VERSION}, got {version}; {advice}"
-        )
-    check_manifest(path / MANIFEST, manifest)
-    files = manifest["files"]
+    while True:
+        manifest = read_manifest(path)
+        try:
+            _check_stored(path, manifest["files"])
+        except UserError:
+            # An append or a restored version may have replaced the folder since its manifest was read.
+            if read_manifest(path) == manifest:
+                raise
+        else:
+            return PreparedDataset(path=path, manifest=manifest)
+
+
+def open_version(path: Path, fingerprint: str) -> PreparedDataset | None:
+    """Opens the version with this fingerprint, wherever it lies in the folder of its dataset now, or None.
+
+    Args:
+        path: the folder of the dataset, or of one of its versions.
+
+    Raises:
+        UserError: as of `open_dataset`.
+    """
+    while (folder := version_folder(path, fingerprint)) is not None:
+        dataset = open_dataset(folder)
+        if dataset.fingerprint == fingerprint:  # else it was moved in this moment
+            return dataset
+    return None
+
+
+def _check_stored(path: Path, files: dict[str, dict]) -> None:
+    """Raises UserError unless all files are there, with the right length and, if small, the right content."""
     for name, expected in files.items():
         file = path / name
         if not file.is_file():
@@ -151,7 +196,6 @@ def open_dataset(path: Path) -> PreparedDataset:
             raise UserError(f"{file}: must have {expected['bytes']} bytes, got {file.stat().st_size}")
     if sum(expected["bytes"] for expected in files.values()) <= CHECKED_BYTES:
         check_files(path, files)
-    return PreparedDataset(path=path, manifest=manifest)
 
 
 def _read_table(path: Path) -> pa.Table:

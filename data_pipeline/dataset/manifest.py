@@ -22,6 +22,32 @@ _KEYS = (
 _PIECE_BYTES = 1 << 20
 
 
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of the prepared dataset in a folder.
+
+    Raises:
+        UserError: not a dataset, an unsupported format version, or the manifest was changed.
+    """
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+        version = manifest["format_version"]
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{path}: a prepared dataset has a {MANIFEST}, none found") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path / MANIFEST}: not a reeltrain manifest: {error}") from None
+    if version != FORMAT_VERSION:
+        advice = (
+            "prepare the ratings again"
+            if isinstance(version, int) and version < FORMAT_VERSION
+            else "update reeltrain"
+        )
+        raise UserError(
+            f"{path}: this reeltrain reads dataset format {FORMAT_VERSION}, got {version}; {advice}"
+        )
+    check_manifest(path / MANIFEST, manifest)
+    return manifest
+
+
 def check_manifest(file: Path, manifest: dict) -> None:
     """Raises UserError unless the manifest has the form that `prepare` writes and matches its checksum."""
     missing = [key for key in _KEYS if key not in manifest]

@@ -181,9 +181,11 @@ def _empty(folder: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Flushes the files in a folder and its entries to disk, so that no file is empty after a power loss."""
+    """Flushes all files below a folder and their entries to disk: none is empty after a power loss."""
     for entry in folder.iterdir():
-        if entry.is_file():
+        if entry.is_dir():
+            _sync(entry)
+        elif entry.is_file():
             with entry.open("rb") as file:
                 os.fsync(file.fileno())
     _sync_entries(folder)

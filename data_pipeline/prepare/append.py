@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_pipeline.dataset.dataset import OTHER_ITEMS, OTHER_USERS, PreparedDataset, open_dataset
+from data_pipeline.dataset.keep_versions import keep_versions, require_replaceable
 from data_pipeline.dataset.manifest import write_manifest
 from data_pipeline.dataset.new_folder import replaced_folder
 from data_pipeline.dataset.splits import SPLITS
@@ -38,6 +39,7 @@ def append_ratings(source: RatingsSource, path: Path, *, quiet: bool = True) -> 
       itself, and the new ones.
     - The k-core drops new rows only.
     - All rows are stored in a new random order.
+    - The former version is kept in the folder, as are those before it; see `keep_versions`.
 
     Raises:
         UserError: not a prepared dataset, or ratings that do not fit it.
@@ -45,6 +47,7 @@ def append_ratings(source: RatingsSource, path: Path, *, quiet: bool = True) -> 
     """
     if source.test is not None:
         raise UserError(f"{path}: appended ratings must be one set, got a predefined pair of train and test")
+    require_replaceable(path)
     open_dataset(path)
     progress = PrepareProgress(quiet=quiet)
     with (
@@ -95,6 +98,7 @@ def append_ratings(source: RatingsSource, path: Path, *, quiet: bool = True) -> 
             "dropped_rare": facts["dropped_rare"],
         }
         write_manifest(folder, _manifest_of_both(dataset.manifest, facts, new))
+        keep_versions(folder, path.resolve())
     return open_dataset(path)
 
 

@@ -128,6 +128,7 @@ def evaluate(
             "baselines": {name: metrics for name, metrics in spread.mean.items() if name != "model"},
             "baselines_sd": {name: metrics for name, metrics in spread.sd.items() if name != "model"},
             "protocol": evaluations[0].protocol,
+            "dataset": evaluations[0].dataset,
         }
         text = full_spread(spread) if in_full else ""
     else:
@@ -140,6 +141,7 @@ def evaluate(
             "slices": result.slices,
             "counts": result.counts,
             "protocol": result.protocol,
+            "dataset": result.dataset,
         }
         text = full(result) if in_full else ""
     if not (in_full or as_json):

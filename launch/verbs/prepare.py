@@ -154,6 +154,7 @@ def _prepare(data: str | None, out: Path, settings: list[str]) -> PreparedDatase
 def _append(data: str | None, folder: Path, settings: list[str]) -> PreparedDataset:
     from data_pipeline.config import data_config
     from data_pipeline.dataset.dataset import open_dataset
+    from data_pipeline.dataset.keep_versions import require_replaceable
     from data_pipeline.prepare.append import append_ratings
     from data_pipeline.sources.open_source import open_source
 
@@ -163,16 +164,25 @@ def _append(data: str | None, folder: Path, settings: list[str]) -> PreparedData
         if setting.partition("=")[0].strip().removeprefix("data.") not in _OF_READING:
             raise click.UsageError(f"{folder} is prepared, its split is fixed: {setting!r} has no effect")
     open_dataset(folder)
+    require_replaceable(folder)
     source = open_source(data, data_config(settings))
     log.info(f"data      {source.described}")
-    return append_ratings(source, folder, quiet=False)
+    before = open_dataset(folder).version
+    dataset = append_ratings(source, folder, quiet=False)
+    log.info(
+        f"version   {dataset.version}; {before} is kept for runs trained on it, see `reeltrain versions`"
+    )
+    return dataset
 
 
 def _check(folder: Path) -> PreparedDataset:
     from data_pipeline.dataset.check import check_dataset
+    from data_pipeline.dataset.versions import former_folders, is_former
 
     dataset = check_dataset(folder)
-    log.info(f"checked   {quoted(folder)}: all checksums, counts and indices match")
+    former = 0 if is_former(folder) else len(former_folders(folder))
+    also = f", also of {former} former version{'s' * (former > 1)}" if former else ""
+    log.info(f"checked   {quoted(folder)}: all checksums, counts and indices match{also}")
     return dataset
 
 

@@ -119,6 +119,7 @@ class LargeDataset:
     """What a screen reads of a large dataset with a long name."""
 
     name = "a-dataset-with-a-name-of-sixty-characters-that-is-rather-long"
+    version = "0123456789ab"
     settings = DataConfig()
     rating_scale = (0.5, 5.0)
     items = range(1_234_567)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from data_pipeline.dataset.dataset import PreparedDataset
-from data_pipeline.dataset.summary import protocol
+from data_pipeline.dataset.summary import judged_line, judged_rows, protocol
 from data_pipeline.errors import UserError
 from trainer.evaluation.baselines.bias import bias_model_of
 from trainer.evaluation.baselines.ease import EaseRanker, why_too_large
@@ -49,6 +50,7 @@ class Evaluation:
         ks: lengths of the recommendation lists, ascending.
         protocol: lines that state split, rows and clipping; candidates, ties, duplicates and negatives;
             skipped metrics and baselines.
+        dataset: which rows were judged: `path`, `version` and `fingerprint` of the dataset, `split`, `rows`.
     """
 
     test: Metrics
@@ -57,6 +59,7 @@ class Evaluation:
     counts: dict[str, dict[str, int]] = field(repr=False)
     ks: list[int]
     protocol: str
+    dataset: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
 def evaluate(
@@ -122,7 +125,8 @@ def evaluate(
             slice_name: {**of_ratings.get(slice_name, {}), **of_rankings.get(slice_name, {})}
             for slice_name in SLICES
         }
-    lines = [protocol(dataset), *([] if task is None else ranking_protocol(task, positive_from)), *skipped]
+    lines = [protocol(dataset), judged_line(dataset)]
+    lines += [*([] if task is None else ranking_protocol(task, positive_from)), *skipped]
     return Evaluation(
         test=results[MODEL]["all"],
         baselines={name: metrics["all"] for name, metrics in results.items() if name != MODEL},
@@ -135,6 +139,7 @@ def evaluate(
         counts=_counts(dataset, task),
         ks=ks,
         protocol="\n".join(lines),
+        dataset=judged_rows(dataset),
     )
 
 

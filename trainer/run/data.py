@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, TypeAlias
 from data_pipeline.config import DataConfig
 from data_pipeline.dataset.dataset import PreparedDataset, open_dataset
 from data_pipeline.dataset.manifest import MANIFEST
+from data_pipeline.dataset.summary import former_version_note
+from data_pipeline.dataset.versions import dataset_root, is_former
 from data_pipeline.errors import UserError
+from data_pipeline.logs import log
 from data_pipeline.prepare.prepare import prepare_dataset
 from data_pipeline.sources.in_memory import Ratings, source_of
 from data_pipeline.sources.open_source import open_source
@@ -26,12 +29,14 @@ if TYPE_CHECKING:
 Data: TypeAlias = "str | Path | Ratings | RatingsSource | PreparedDataset | pd.DataFrame | None"
 
 
-def find_source(data: Data, config: DataConfig, num_workers: int) -> tuple[Path | RatingsSource, str]:
-    """The folder of a prepared dataset or a source of ratings, and a description in one line."""
+def find_source(
+    data: Data, config: DataConfig, num_workers: int
+) -> tuple[PreparedDataset | RatingsSource, str]:
+    """A prepared dataset or a source of ratings, and a description in one line."""
     if isinstance(data, PreparedDataset):
-        return data.path, str(data.path)
+        return data, str(data.path)
     if isinstance(data, str | Path) and (Path(data) / MANIFEST).is_file():
-        return Path(data), str(data)
+        return open_dataset(Path(data)), str(data)
     if data is None and num_workers > 1:
         raise UserError(f"DATA must be given if several workers train, got none with {num_workers} workers")
     if isinstance(data, Ratings):
@@ -43,9 +48,15 @@ def find_source(data: Data, config: DataConfig, num_workers: int) -> tuple[Path 
     return source, source.described
 
 
-def default_workdir(source: Path | RatingsSource, config: Config) -> Path:
-    """`runs/<data>-<recipe>`, so that another command with the same data and recipe continues the run."""
-    name = source.resolve().stem if isinstance(source, Path) else source.name
+def default_workdir(source: PreparedDataset | RatingsSource, config: Config) -> Path:
+    """`runs/<data>-<recipe>`, so that another command with the same data and recipe continues the run.
+
+    A former version has a run of its own: `runs/<data>-<version>-<recipe>`.
+    """
+    if isinstance(source, PreparedDataset):
+        name = dataset_root(source.path).stem + (f"-{source.version}" if is_former(source.path) else "")
+    else:
+        name = source.name
     split = "" if config.data.split == "random" else f"-{config.data.split}"
     return RUNS / f"{name.removesuffix(split)}{split}-{config.recipe}"
 
@@ -73,17 +84,23 @@ def refuse_split_settings(prepared: Path, settings: Sequence[str]) -> None:
 
 
 def open_or_prepare(
-    source: Path | RatingsSource, config: Config, folder: Workdir, devices: Devices, *, quiet: bool
+    source: PreparedDataset | RatingsSource, config: Config, folder: Workdir, devices: Devices, *, quiet: bool
 ) -> PreparedDataset:
-    """The run's dataset; the chief prepares it and starts the workdir, the other workers wait for that."""
+    """The run's dataset; the chief prepares it and starts the workdir, the other workers wait for that.
+
+    A run that was begun goes on with its own version of the dataset.
+    """
     if not devices.is_chief:
         wait_for_chief(folder)
         return folder.read()[1]
-    if isinstance(source, Path):
-        dataset = open_dataset(source)
+    if isinstance(source, PreparedDataset):
+        dataset = source
         if folder.is_started():
+            dataset = folder.dataset_in(source) or source
             folder.require_same_run(config, fingerprint=dataset.fingerprint, precision=devices.precision)
-            return folder.read()[1]
+            if note := former_version_note(dataset):
+                log.info(f"          {note}; to train on its rows, give a new --workdir")
+            return dataset
     else:
         if folder.is_started():
             folder.require_same_run(config, fingerprint=source.fingerprint, precision=devices.precision)

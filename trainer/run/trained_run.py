@@ -9,7 +9,9 @@ from pathlib import Path
 import keras
 
 from data_pipeline.dataset.dataset import PreparedDataset
+from data_pipeline.dataset.summary import former_version_note
 from data_pipeline.errors import UserError
+from data_pipeline.logs import log
 from trainer.config import Config, import_model, require_named_model
 from trainer.models import ModelFunction
 from trainer.ranking.model_ranker import model_ranker
@@ -48,6 +50,8 @@ class Run:
 def load_run(run: Run | str | Path, *, best: bool = False, model: ModelFunction | str | None = None) -> Run:
     """Loads the newest checkpoint of a workdir, or the best on validation; returns a loaded run unchanged.
 
+    The run has the version of the dataset that it was trained on, also after appends.
+
     Args:
         model: the function that makes the run's model, or its `module:function`, if it is your own. The name
             that the run stores is never imported.
@@ -60,6 +64,8 @@ def load_run(run: Run | str | Path, *, best: bool = False, model: ModelFunction 
     workdir = Workdir(Path(run))
     config, dataset = workdir.read()
     require_named_model(config.model.name, model, where=workdir.path)
+    if note := former_version_note(dataset):
+        log.info(f"data      {note}")
     precision = workdir.precision()
     keras.config.set_floatx("float64" if precision == "float64" else "float32")
     keras.config.set_dtype_policy(precision)

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from data_pipeline.dataset.dataset import PreparedDataset
+from data_pipeline.dataset.versions import version_id
+from data_pipeline.errors import UserError
 from data_pipeline.logs import log, shown
 from trainer.config import Config, make_config
 from trainer.config.recipes import RECIPES
@@ -20,6 +22,7 @@ from trainer.models import ModelFunction
 from trainer.run.devices import max_replicas
 from trainer.run.trained_run import Run, load_run
 from trainer.train import train
+from trainer.workdir.workdir import Workdir
 
 # Whether the run's objective is a ranking -> the recipe of its baseline.
 BASELINE_RECIPES = {False: "mf", True: "mf-ranking"}
@@ -70,7 +73,17 @@ def trained_run(
     model: ModelFunction | str | None = None,
     best: bool = False,
 ) -> Run:
-    """The run in a folder, trained to its end if necessary."""
+    """The run in a folder, trained to its end if necessary.
+
+    Raises:
+        UserError: the folder's run was trained on another dataset, or on another version of it.
+    """
+    known = Workdir(folder).fingerprint() if Workdir(folder).is_started() else dataset.fingerprint
+    if known != dataset.fingerprint:
+        raise UserError(
+            f"{folder}: must be trained on dataset version {dataset.version} as the run is, got "
+            f"{version_id(known)}; move the folder away"
+        )
     log.info(f"training  {recipe}, train.seed={seed}, in {shlex.quote(str(folder))}")
     replicas = max_replicas(make_config(recipe, RECIPES, settings).train)
     settings = [*settings, f"train.seed={seed}", f"train.replicas={replicas}"]

@@ -5,13 +5,23 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import time
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from data_pipeline.dataset.dataset import PreparedDataset, open_dataset
+from data_pipeline.dataset.dataset import PreparedDataset, open_version
+from data_pipeline.dataset.manifest import MANIFEST
+from data_pipeline.dataset.versions import (
+    VERSIONS,
+    dataset_root,
+    ids_of,
+    is_former,
+    version_folder,
+    version_id,
+)
 from data_pipeline.errors import UserError
 from data_pipeline.files import replace_text
 from trainer.config import SETTINGS, Config, config_from_json, is_own_model
@@ -67,13 +77,53 @@ class Workdir:
         """The configuration and data set of the run."""
         content = self._content()
         config = self._config(content)
-        dataset = open_dataset((self.path / content["dataset"]["path"]).resolve())
-        if dataset.fingerprint != content["dataset"]["fingerprint"]:
+        return config, self._dataset(content)
+
+    def dataset_in(self, given: PreparedDataset) -> PreparedDataset | None:
+        """The version that the run was trained on, in the dataset that is given for it; None: it has none.
+
+        A former version that is given by its own folder stands for itself only. The run keeps the place of a
+        dataset that was moved.
+        """
+        content = self._content()
+        known = content["dataset"]
+        if is_former(given.path):
+            found = given if given.fingerprint == known["fingerprint"] else None
+        else:
+            found = open_version(given.path, known["fingerprint"])
+        if found is None and dataset_root(given.path) == dataset_root(self._dataset_path(content)):
+            if not is_former(given.path):
+                return self._dataset(content)  # says that it was dropped
+        elif found is not None and not self._has_dataset(content):
+            known["path"] = os.path.relpath(found.path.resolve(), self.path.resolve())
+            _write_json(self.config_file, content)
+        return found
+
+    def _dataset_path(self, content: dict[str, Any]) -> Path:
+        return (self.path / content["dataset"]["path"]).resolve()
+
+    def _has_dataset(self, content: dict[str, Any]) -> bool:
+        """Whether the run's version lies where the run was trained on it."""
+        return version_folder(self._dataset_path(content), content["dataset"]["fingerprint"]) is not None
+
+    def _dataset(self, content: dict[str, Any]) -> PreparedDataset:
+        """The version that the run was trained on, whatever its dataset's present version is."""
+        path, fingerprint = self._dataset_path(content), content["dataset"]["fingerprint"]
+        dataset = open_version(path, fingerprint)
+        if dataset is None:
+            root = dataset_root(path)
+            moved = f"`reeltrain train NEW_PLACE --workdir {shlex.quote(str(self.path))}` tells the run"
+            if not (root / MANIFEST).is_file():
+                raise UserError(
+                    f"{self.path}: was trained on the dataset {root}, which is not there; "
+                    f"if it was moved, {moved}"
+                )
             raise UserError(
-                f"{self.path}: was trained on the dataset {content['dataset']['fingerprint'][:12]}, "
-                f"but {dataset.path} is now {dataset.fingerprint[:12]}"
+                f"{self.path}: was trained on version {version_id(fingerprint)} of the dataset {root}, which "
+                f"was dropped or replaced: it has {', '.join(ids_of(root))}; put that version back into "
+                f"{root / VERSIONS} from a copy, or train again in a new workdir"
             )
-        return config, dataset
+        return dataset
 
     def start(self, config: Config, dataset: PreparedDataset, *, precision: str) -> None:
         """Writes `config.json`, which makes this the folder of a run; `precision` is the one in force."""
@@ -127,6 +177,10 @@ class Workdir:
     def precision(self) -> str:
         """The Keras dtype policy of the run."""
         return self._content()["precision"]
+
+    def fingerprint(self) -> str:
+        """That of the dataset's version that the run was trained on."""
+        return self._content()["dataset"]["fingerprint"]
 
     def _config(self, content: dict[str, Any]) -> Config:
         """The configuration that the run was started with."""
