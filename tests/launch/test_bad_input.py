@@ -321,8 +321,8 @@ def test_a_run_whose_dataset_is_another_now_is_refused(sandbox, refused, begun_r
     _, dataset = prepare_good(sandbox / "prepared")
     dataset.path.rename(begun_run.dataset)
     line = refused("evaluate", "run")
-    assert line.startswith(f"reeltrain: run: was trained on the dataset {was[:12]}, but ")
-    assert line.endswith(f" is now {dataset.fingerprint[:12]}")
+    assert line.startswith(f"reeltrain: run: was trained on version {was[:12]} of the dataset ")
+    assert f"dropped or replaced: it has {dataset.fingerprint[:12]}; " in line
 
 
 @pytest.mark.parametrize(

@@ -95,9 +95,13 @@ class Workdir:
             if not is_former(given.path):
                 return self._dataset(content)  # says that it was dropped
         elif found is not None and not self._has_dataset(content):
-            known["path"] = os.path.relpath(found.path.resolve(), self.path.resolve())
+            known["path"] = self._relative(found)
             _write_json(self.config_file, content)
         return found
+
+    def _relative(self, dataset: PreparedDataset) -> str:
+        """The folder of the whole dataset, seen from the workdir; the fingerprint tells the version."""
+        return os.path.relpath(dataset_root(dataset.path), self.path.resolve())
 
     def _dataset_path(self, content: dict[str, Any]) -> Path:
         return (self.path / content["dataset"]["path"]).resolve()
@@ -112,11 +116,11 @@ class Workdir:
         dataset = open_version(path, fingerprint)
         if dataset is None:
             root = dataset_root(path)
-            moved = f"`reeltrain train NEW_PLACE --workdir {shlex.quote(str(self.path))}` tells the run"
+            moved = f"`reeltrain train DATASET --workdir {shlex.quote(str(self.path))}` tells the run"
             if not (root / MANIFEST).is_file():
                 raise UserError(
                     f"{self.path}: was trained on the dataset {root}, which is not there; "
-                    f"if it was moved, {moved}"
+                    f"if it or the run was moved, {moved}"
                 )
             raise UserError(
                 f"{self.path}: was trained on version {version_id(fingerprint)} of the dataset {root}, which "
@@ -132,7 +136,7 @@ class Workdir:
             "config": json.loads(config.to_json()),
             "precision": precision,
             "dataset": {
-                "path": os.path.relpath(dataset.path.resolve(), self.path.resolve()),
+                "path": self._relative(dataset),
                 "fingerprint": dataset.fingerprint,
                 "source_fingerprint": dataset.manifest["source_fingerprint"],
             },
