@@ -65,17 +65,17 @@ def _protocol(first: Evaluation, dataset: PreparedDataset, positive_from: float 
     """Split and rows; how rankings, or ratings alone, were measured."""
     from data_pipeline.dataset.summary import judged_line, protocol
 
-    split = f"{protocol(dataset).partition('; ')[0]}; {judged_line(dataset)}"
+    rows = [*wrapped(protocol(dataset).partition("; ")[0]), judged_line(dataset)]
     users = first.counts["all"].get("users")
     if users is None:
         low, high = dataset.rating_scale
-        return [*wrapped(split), f"ratings: predictions clipped to [{low:g}, {high:g}]; no rankings"]
+        return [*rows, f"ratings: predictions clipped to [{low:g}, {high:g}]; no rankings"]
     relevant = "test items" if positive_from is None else f"test items rated >= {positive_from:g}"
     ranking = (
         f"ranking: {users:,} users, all {len(dataset.items):,} training items that they have not rated; "
         f"relevant: {relevant}"
     )
-    return [*wrapped(split), *wrapped(ranking)]
+    return [*rows, *wrapped(ranking)]
 
 
 def _left_out(first: Evaluation) -> list[str]:

@@ -79,7 +79,8 @@ def test_evaluate_prints_one_screen_of_a_run_that_predicts_ratings(folder):
     assert is_one_screen(text)
     assert "random" in text.splitlines()[0]
     assert "1,000 train, 100 validation, 100 test rows" in text.splitlines()[0]
-    assert text.splitlines()[1].startswith("ranking: ")
+    assert text.splitlines()[1].startswith("judged on the 100 test rows of dataset version ")
+    assert text.splitlines()[2].startswith("ranking: ")
     heads, rows = rows_of(text)
     assert heads == ["RMSE", "MAE", "NDCG@10", "recall@10", "HR@10", "coverage@10"]
     assert list(rows) == ["model", "global mean", "user + item bias", "popularity", "ease", "mf"]
