@@ -2,76 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from data_pipeline.logs import log
-from launch.options import AS_PATH, data_argument, json_option, print_result, settings_option
+from launch.options import (
+    AS_PATH,
+    data_argument,
+    data_options,
+    json_option,
+    print_result,
+    settings_option,
+    with_options,
+)
 from launch.tables import quoted, table
 
 if TYPE_CHECKING:
     from data_pipeline.dataset.dataset import PreparedDataset
-    from data_pipeline.settings import Setting
-
-
-# Options that stand for `--set data.key=value`, and those of them that take one of a few values.
-_READING = ("format", "columns", "bad_rows", "users", "items", "test", "duplicates")
-_CHOICES = ("format", "bad_rows", "duplicates")
-
-
-def _declared(key: str) -> Setting:
-    """The declaration of `data.key`, loaded only when its text or values are needed."""
-    from data_pipeline.config import DataConfig
-    from data_pipeline.settings import declared_settings
-
-    return declared_settings("data", DataConfig)[f"data.{key}"]
-
-
-class _Choice(click.Choice):
-    """The values of a declared setting."""
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-        self.case_sensitive = True
-
-    @cached_property
-    def choices(self) -> tuple[str, ...]:  # type: ignore[override]
-        return _declared(self.key).choices
-
-
-class _SettingOption(click.Option):
-    """An option with the text and default of a declared setting."""
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        declared = _declared(str(self.name))
-        default = f"  [default: {declared.default}]" if declared.default else ""
-        self.help = f"{declared.help_text}{default}".replace("`", "")
-        return super().get_help_record(ctx)
-
-
-def reading_options(command: Callable) -> Callable:
-    """The options that are sugar for `--set data.key=value`."""
-    for key in reversed(_READING):
-        kind = _Choice(key) if key in _CHOICES else str
-        command = click.option(f"--{key.replace('_', '-')}", key, cls=_SettingOption, type=kind)(command)
-    return command
-
-
-def with_options(settings: tuple[str, ...], options: dict[str, Any]) -> list[str]:
-    """The settings, with those of the shorthand options.
-
-    Raises:
-        click.UsageError: one key is given both ways.
-    """
-    given = {key: value for key, value in options.items() if value is not None}
-    for key in given:
-        if any(setting.partition("=")[0].strip() == f"data.{key}" for setting in settings):
-            raise click.UsageError(f"give --{key.replace('_', '-')} or --set data.{key}, got both")
-    return [*settings, *(f"data.{key}={value}" for key, value in given.items())]
 
 
 @click.command()
@@ -79,7 +28,7 @@ def with_options(settings: tuple[str, ...], options: dict[str, Any]) -> list[str
 @click.option("--out", type=AS_PATH, help="The new folder.")
 @click.option("--append", type=AS_PATH, metavar="DIR", help="Add DATA to this prepared dataset.")
 @click.option("--check", is_flag=True, help="Read and verify DATA, a prepared dataset.")
-@reading_options
+@data_options
 @settings_option
 @json_option
 def prepare(

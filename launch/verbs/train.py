@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,11 +16,13 @@ from launch.options import (
     AS_PATH,
     config_option,
     data_argument,
+    data_options,
     json_option,
     model_option,
     print_result,
     recipe_option,
     settings_option,
+    with_options,
 )
 from launch.tables import quoted
 
@@ -29,6 +32,7 @@ from launch.tables import quoted
 @click.option("--workdir", type=AS_PATH, help="Folder of the run.  [default: runs/<data>-<recipe>]")
 @recipe_option
 @config_option
+@data_options
 @settings_option
 @model_option
 @json_option
@@ -40,11 +44,12 @@ def train(
     settings: tuple[str, ...],
     model: str | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Train a recipe on ratings, or continue a run.
 
-    DATA is a prepared dataset, or ratings as `prepare` reads them. If the workdir has a run, training
-    continues from its newest checkpoint.
+    DATA is a prepared dataset, or ratings as `prepare` reads them, with the same options. If the workdir has
+    a run, training continues from its newest checkpoint.
     """
     from data_pipeline.dataset.manifest import MANIFEST
     from data_pipeline.prepare.splitting.rules import check_split
@@ -57,10 +62,11 @@ def train(
     # Invalid input is reported before TensorFlow loads, which takes seconds.
     if model is not None and any(setting.partition("=")[0].strip() == "model.name" for setting in settings):
         raise click.UsageError("give --model or --set model.name, got both")
+    given = with_options(settings, options)
     file = read_config(config_file)
     own_model = [f"model.name={model}"] if model is not None else []
-    run_config = make_config(recipe, RECIPES, [*settings, *own_model], file)
-    named_model(run_config.model.name, model, settings, file)
+    run_config = make_config(recipe, RECIPES, [*given, *own_model], file)
+    named_model(run_config.model.name, model, given, file)
     check_split(run_config.data)
     source: str | RatingsSource | None = data
     if data is not None and data != "generated" and not (Path(data) / MANIFEST).is_file():
@@ -70,7 +76,7 @@ def train(
     log.info("loading TensorFlow ...")
     from trainer.train import train
 
-    result = train(source, recipe=recipe, config=file, settings=settings, workdir=workdir, model=model)
+    result = train(source, recipe=recipe, config=file, settings=given, workdir=workdir, model=model)
     fields = {
         "workdir": str(result.workdir),
         "recipe": result.run.config.recipe,
