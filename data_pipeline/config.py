@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, TypedDict
 
 from data_pipeline.errors import UserError
 from data_pipeline.settings import (
@@ -107,6 +108,45 @@ class DataConfig:
             object.__setattr__(self, "split", GIVEN)
         if self.fold >= self.folds:
             raise UserError(f"data.fold must be below data.folds ({self.folds}), got {self.fold}")
+
+
+class DataSettings(TypedDict, total=False):
+    """The settings `data.*` as keywords of a call; a test compares them with `DataConfig`."""
+
+    format: Literal["auto", "ml-100k", "ml-1m", "ml-10m", "ml-csv", "csv", "tsv", "parquet"]
+    columns: str
+    bad_rows: Literal["error", "drop"]
+    users: str | Path
+    items: str | Path
+    duplicates: Literal["keep-last", "keep-first", "mean", "error"]
+    min_user_ratings: int
+    min_item_ratings: int
+    split: str
+    test: str | Path
+    test_fraction: float
+    validation_fraction: float
+    split_seed: int
+    folds: int
+    fold: int
+
+
+def setting_of_keywords(given: DataSettings, others: Iterable[str] = ()) -> list[str]:
+    """The `data.key=value` texts of keywords, after the other settings.
+
+    >>> setting_of_keywords({"split": "time"}, ["train.epochs=2"])
+    ['train.epochs=2', 'data.split=time']
+
+    Raises:
+        TypeError: a keyword that is no setting, as Python has it.
+        UserError: one key is given both ways.
+    """
+    others = list(others)
+    for key in given:
+        if key not in DataSettings.__annotations__:
+            raise TypeError(f"got an unexpected keyword argument {key!r}")
+        if any(text.partition("=")[0].strip() == f"data.{key}" for text in others):
+            raise UserError(f"give {key}= or the setting data.{key}, got both")
+    return [*others, *(f"data.{key}={value}" for key, value in given.items())]
 
 
 def data_config(settings: Iterable[str] = ()) -> DataConfig:

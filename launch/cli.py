@@ -6,6 +6,7 @@ import logging
 
 import click
 
+from data_pipeline import advice
 from data_pipeline.logs import log, shown
 from launch.jobs.command import launch
 from launch.verbs.config import config
@@ -30,6 +31,9 @@ from launch.verbs.versions import versions
 def cli(context: click.Context, debug: bool, quiet: bool) -> None:
     """Train recommenders (embeddings and MLPs) on one CPU, several GPUs or several machines."""
     context.with_resource(shown(quiet=quiet))
+    verb = cli.commands.get(context.invoked_subcommand or "")
+    options = [option for each in verb.params for option in each.opts] if verb else []
+    context.with_resource(advice.speaking({option.lstrip("-") for option in options}))
     if debug:
         log.setLevel(logging.DEBUG)
         if isinstance(context.obj, dict):

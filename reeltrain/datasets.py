@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Unpack
 
-from data_pipeline.config import DataConfig
+from data_pipeline.config import DataConfig, DataSettings, data_config, setting_of_keywords
 from data_pipeline.dataset import dataset as stored
 from data_pipeline.dataset import keep_versions as keeping
 from data_pipeline.dataset.check import check_dataset
@@ -29,6 +29,7 @@ def prepare(
     config: DataConfig | None = None,
     *,
     quiet: bool = True,
+    **data_settings: Unpack[DataSettings],
 ) -> PreparedDataset:
     """Splits and indexes ratings into a prepared dataset, a new folder that `train` takes as data.
 
@@ -41,12 +42,15 @@ def prepare(
         out: the new folder; it must not exist or be empty.
         config: how ratings are read and split; None: the defaults of `DataConfig`.
         quiet: shows no progress on stderr.
+        data_settings: the fields of `DataConfig` as keywords, instead of `config`: `columns=`, `split=` ...
 
     Raises:
         UserError: a mistake in the ratings or the settings, or `out` is not empty.
         OSError: the disk is full.
     """
-    config = config or DataConfig()
+    if config is not None and data_settings:
+        raise UserError(f"give config or {next(iter(data_settings))}=, got both")
+    config = config or data_config(setting_of_keywords(data_settings))
     return prepare_dataset(open_source(data, config), config, Path(out), quiet=quiet)
 
 

@@ -6,8 +6,9 @@ import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
+from data_pipeline.config import DataSettings, setting_of_keywords
 from data_pipeline.errors import UserError
 from trainer.evaluation.evaluate import NUM_NEGATIVES, Evaluation, EvaluationProgress
 from trainer.evaluation.evaluate import evaluate as evaluate_run
@@ -139,6 +140,7 @@ def verify(
     precision: Literal["float64", "float32", "mixed_bfloat16", "mixed_float16"] = "float64",
     steps: int = 100,
     tolerance: float | None = None,
+    **data_settings: Unpack[DataSettings],
 ) -> Verification:
     """Trains the same global batches on each layout of devices and compares what they arrive at.
 
@@ -153,6 +155,7 @@ def verify(
         precision: float64 shows mistakes that the rounding of float32 would hide.
         steps: an even number: of two epochs together.
         tolerance: the largest difference that passes; None: by precision.
+        data_settings: how ratings are read, as of `train`.
 
     Raises:
         UserError: a mistake in the arguments or the data.
@@ -169,7 +172,7 @@ def verify(
     return verification.verify(
         data,
         recipe=recipe,
-        settings=list(settings),
+        settings=setting_of_keywords(data_settings, settings),
         replicas=replicas,
         workers=workers,
         precision=precision,

@@ -8,9 +8,11 @@ import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import keras
 
+from data_pipeline.config import DataSettings, setting_of_keywords
 from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.logs import log, shown
 from data_pipeline.sources.source import RatingsSource
@@ -80,6 +82,7 @@ def train(
     model: ModelFunction | str | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     quiet: bool = False,
+    **data_settings: Unpack[DataSettings],
 ) -> TrainResult:
     """Trains a recipe on ratings; continues the run in `workdir` if there is one.
 
@@ -96,6 +99,7 @@ def train(
         callbacks: Keras callbacks; they get `loss` and, with validation rows, `val_loss`, `val_rmse` and
             `val_mae`, or `val_ndcg@10` and `val_recall@10`. As in Keras, their state is not saved.
         quiet: logs nothing and shows no progress.
+        data_settings: how ratings are read and split, as of `reeltrain.prepare`: `columns=`, `split=` ...
 
     Raises:
         UserError: a mistake in the arguments or the data; at most the prepared data was written.
@@ -104,7 +108,7 @@ def train(
     """
     worker, num_workers = worker_from_environment()
     with shown(quiet=quiet or worker > 0):
-        settings = setting_texts(settings)
+        settings = setting_of_keywords(data_settings, setting_texts(settings))
         if model is not None:
             settings.append(f"model.name={model if isinstance(model, str) else name_of(model)}")
         file = read_config(config)

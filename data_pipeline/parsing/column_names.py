@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from data_pipeline import advice
 from data_pipeline.errors import UserError, shown
 
 # Accepted header names, lower case, best first.
@@ -132,4 +133,4 @@ def _missing(column: str) -> str:
     rule = f"the header needs a column named {' or '.join(COLUMN_ALIASES[column])}"
     option = _OPTION_OF.get(column, column)
     implicit = " (rating=none: every row is a rating of 1)" if column == "rating" else ""
-    return f"{rule}, or --columns {option}=COLUMN{implicit}"
+    return f"{rule}, or give {advice.setting('data.columns', f'{option}=COLUMN')}{implicit}"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from data_pipeline import advice
 from data_pipeline.config import GIVEN, SPLIT_NAMES, DataConfig
 from data_pipeline.dataset.manifest import MANIFEST
 from data_pipeline.errors import UserError
@@ -136,14 +137,16 @@ def _require_no_predefined_pair(folder: Path) -> None:
     """Raises UserError for a folder with predefined train and test files, which must not be mixed."""
     pair = _train_and_test(folder)
     if pair:
+        give = advice.setting("data.split", GIVEN)
         raise UserError(
-            f"DATA: {folder} has {pair[0].name} and {pair[1].name}: give data.split={GIVEN} to test on "
+            f"DATA: {folder} has {pair[0].name} and {pair[1].name}: give {give} to test on "
             f"{pair[1].name}, or the glob '{folder}/*' to split all rows again"
         )
     tests = sorted(folder.glob("*.test"))
     names = [test.stem for test in tests if any(test.with_suffix(s).is_file() for s in (".base", ".train"))]
     if names:
-        raise UserError(f"DATA: {folder} has pairs of files: choose one by data.split={'|'.join(names)}")
+        choice = advice.setting("data.split", names[0])
+        raise UserError(f"DATA: {folder} has pairs of files {', '.join(names)}: choose one, as in {choice}")
 
 
 def _pair(folder: Path, config: DataConfig) -> DataFiles:

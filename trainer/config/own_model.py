@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from data_pipeline import advice
 from data_pipeline.errors import UserError, shown
 from trainer.config.file import ConfigFile
 
@@ -32,14 +33,16 @@ def require_named_model(name: str, named: object, *, where: object) -> None:
         where: where the name is stored, for the error message.
     """
     if isinstance(named, str) and not is_own_model(named):
-        raise UserError(f"--model must be module:function, got {shown(named)}")
+        raise UserError(f"{advice.words('--model', 'model')} must be module:function, got {shown(named)}")
     if named is not None and not is_own_model(name):
-        raise UserError(f"{where}: --model is for a model of your own, got {named!r} for model.name={name}")
+        option = advice.words("--model", "model")
+        raise UserError(f"{where}: {option} is for a model of your own, got {named!r} for model.name={name}")
     if named is None and is_own_model(name):
         # A function of a notebook or a script, or one inside a function, has no name to import it by.
         is_importable = not name.startswith("__main__:") and "<" not in name
-        advice = f"give --model {name}, or model= in Python" if is_importable else "give model= in Python"
-        raise UserError(f"{where}: model.name={name} is imported only if you name it; {advice}")
+        python = f'model="{name}"' if is_importable else "model=, the function"
+        give = advice.words(f"--model {name}" if is_importable else "model= in Python", python)
+        raise UserError(f"{where}: model.name={name} is imported only if you name it; give {give}")
 
 
 def named_model(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from data_pipeline import advice
 from data_pipeline.config import DataConfig
 from data_pipeline.dataset.dataset import PreparedDataset, open_dataset
 from data_pipeline.dataset.manifest import MANIFEST
@@ -20,6 +21,7 @@ from data_pipeline.sources.open_source import open_source
 from data_pipeline.sources.source import RatingsSource
 from trainer.config import Config, ConfigFile
 from trainer.run.devices import Devices
+from trainer.workdir.checkpoint_files import steps_in
 from trainer.workdir.workdir import RUNS, Workdir, wait_for_chief
 
 if TYPE_CHECKING:
@@ -93,27 +95,29 @@ def open_or_prepare(
     if not devices.is_chief:
         wait_for_chief(folder)
         return folder.read()[1]
+    if folder.is_started():
+        is_saved = bool(steps_in(folder.checkpoints))
+        given = folder.dataset_in(source) or source if isinstance(source, PreparedDataset) else source
+        folder.require_same_run(
+            config, fingerprint=given.fingerprint, precision=devices.precision, is_saved=is_saved
+        )
+        dataset = given if isinstance(given, PreparedDataset) else folder.read()[1]
+        if note := former_version_note(dataset):
+            log.info(f"          {note}; to train on its rows, give {advice.another_workdir()}")
+        if not is_saved:
+            log.info("resumed   from nothing: no checkpoint was saved, so the run begins again as given now")
+        return dataset
     if isinstance(source, PreparedDataset):
         dataset = source
-        if folder.is_started():
-            dataset = folder.dataset_in(source) or source
-            folder.require_same_run(config, fingerprint=dataset.fingerprint, precision=devices.precision)
-            if note := former_version_note(dataset):
-                log.info(f"          {note}; to train on its rows, give a new --workdir")
-            return dataset
+    elif (folder.dataset / MANIFEST).is_file():
+        # Left by a run that was killed before it began, or prepared there beforehand.
+        dataset = open_dataset(folder.dataset)
+        found = (dataset.manifest["source_fingerprint"], dataset.settings)
+        if found != (source.fingerprint, config.data):
+            raise UserError(
+                f"{folder.dataset}: holds other data or another split; give {advice.another_workdir()}"
+            )
     else:
-        if folder.is_started():
-            folder.require_same_run(config, fingerprint=source.fingerprint, precision=devices.precision)
-            return folder.read()[1]
-        if (folder.dataset / MANIFEST).is_file():
-            # Left by a run that was killed before it began, or prepared there beforehand.
-            dataset = open_dataset(folder.dataset)
-            found = (dataset.manifest["source_fingerprint"], dataset.settings)
-            if found != (source.fingerprint, config.data):
-                raise UserError(
-                    f"{folder.dataset}: holds other data or another split; give another --workdir"
-                )
-        else:
-            dataset = prepare_dataset(source, config.data, folder.dataset, quiet=quiet)
+        dataset = prepare_dataset(source, config.data, folder.dataset, quiet=quiet)
     folder.start(config, dataset, precision=devices.precision)
     return dataset

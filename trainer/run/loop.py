@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_pipeline.batches.order import BatchOrder
+from data_pipeline import advice
 from data_pipeline.batches.windows import StepBlock
 from trainer.run.session import Session
 from trainer.workdir.checkpoint import Position
@@ -87,7 +87,7 @@ def _train_block(session: Session, block: StepBlock, data: Iterator) -> tuple[np
     )
     losses = losses.numpy()[: block.num_steps].astype(np.float64)
     session.speed.count(block)
-    _require_finite(losses, block, session.steps.order)
+    _require_finite(losses, block, session)
     position.step += block.num_steps
     position.epoch_loss_sum += float(losses.sum())
     return losses, stop
@@ -122,15 +122,19 @@ def _evaluate_epoch(session: Session, epoch: int, epoch_loss: float) -> None:
         log_own(session.scalars, position.step, session.own_metrics.added(logs))
 
 
-def _require_finite(losses: np.ndarray, block: StepBlock, order: BatchOrder) -> None:
+def _require_finite(losses: np.ndarray, block: StepBlock, session: Session) -> None:
     if not np.isfinite(losses).all():
         at = int(np.flatnonzero(~np.isfinite(losses))[0])
         batch = block.first_step + at + 1
+        order, rate = session.steps.order, session.config_rate
+        lower = advice.setting("optimizer.learning_rate", float(f"{rate / 10:g}"))
+        saved = session.save_due.saved_step
+        where = f", in {advice.another_workdir()}: this one continues from step {saved}" if saved else ""
         raise FloatingPointError(
             f"the loss must be finite, got {losses[at]} at step "
             f"{block.epoch * order.steps_per_epoch + batch} (epoch {block.epoch + 1}, batch {batch} of "
             f"{order.steps_per_epoch}); "
-            "try a lower optimizer.learning_rate"
+            f"try a lower learning rate ({lower}){where}"
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from data_pipeline import advice
 from data_pipeline.batches.order import BatchOrder, Blocks
 from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.dataset.summary import protocol
@@ -68,6 +69,7 @@ def plan_lines(
         floor = manifest["rmse_floor"]
         yield f"          planted noise: no model can reach a test RMSE much below {floor:.4f}"
     yield f"recipe    {recipe_and_changes(config)}; all settings are in config.json"
+    yield from _rating_hints(config, dataset)
     yield f"devices   {devices.description}, {devices.precision}"
     batch, workers, local = config.train.global_batch_size, devices.num_workers, devices.local_replicas
     yield (
@@ -76,6 +78,24 @@ def plan_lines(
         f"epoch, {steps.block_steps:,} per compiled call"
     )
     yield f"workdir   {shlex.quote(str(folder.path))}"
+
+
+def _rating_hints(config: Config, dataset: PreparedDataset) -> Iterator[str]:
+    """What an objective makes of ratings that it may not be meant for."""
+    lowest, highest = dataset.manifest["rating_scale"]
+    if not config.objective.is_ranking:
+        if lowest == highest and config.data.columns.find("rating=none") < 0:
+            ranking = advice.setting("objective.name", "bpr")
+            yield (
+                f"note      all ratings are {lowest:g}, which says nothing to objective.name="
+                f"{config.objective.name}: give {ranking} to learn a ranking"
+            )
+    elif config.objective.positive_from is None and lowest <= 0 < highest:
+        only = advice.setting("objective.positive_from", highest)
+        yield (
+            f"note      every rating counts as liked, those of {lowest:g} too: give {only} to learn from "
+            f"ratings from {highest:g} on"
+        )
 
 
 def recipe_and_changes(config: Config) -> str:

@@ -31,6 +31,7 @@ class Session:
 
     Attributes:
         config: the settings of training.
+        config_rate: the learning rate that the run was configured with.
         steps: which rows each step takes, and where training ends.
         position: where training stands; it began at `first_step`.
         scalars: None on workers that do not write.
@@ -41,6 +42,7 @@ class Session:
     """
 
     config: TrainConfig
+    config_rate: float
     engine: Engine
     dataset: PreparedDataset
     steps: StepPlan
@@ -167,6 +169,7 @@ def open_session(
         scalars.add_config(config)
     return Session(
         config=config.train,
+        config_rate=config.optimizer.learning_rate,
         engine=engine,
         dataset=dataset,
         steps=steps,

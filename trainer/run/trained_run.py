@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras
 
+from data_pipeline import advice
 from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.dataset.summary import former_version_note
 from data_pipeline.errors import UserError
@@ -75,5 +76,6 @@ def load_run(run: Run | str | Path, *, best: bool = False, model: ModelFunction 
     step = restore_weights(built, folder)
     if step is None:
         lacks = "no best checkpoint: it needs validation rows" if best else "no checkpoint yet"
-        raise UserError(f"{workdir.path}: holds {lacks}; run `reeltrain train` first")
+        train = advice.words("reeltrain train", "reeltrain.train")
+        raise UserError(f"{workdir.path}: holds {lacks}; run `{train}` first")
     return Run(workdir=workdir.path, config=config, dataset=dataset, model=built, step=step)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from data_pipeline import advice
 from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.dataset.versions import version_id
 from data_pipeline.errors import UserError
@@ -48,7 +49,8 @@ def with_trained_baseline(
     rows = run.dataset.num_rows("train")
     if wanted is None and rows > MOST_BASELINE_ROWS:
         result = evaluate(run, **how)
-        note = f"{recipe}: not trained, {rows:,} rows take a while; use --mf to train it"
+        use = advice.words("--mf", "trained_baseline=True")
+        note = f"{recipe}: not trained, {rows:,} rows take a while; use {use} to train it"
         return dataclasses.replace(result, protocol=f"{result.protocol}\n{note}")
     seed, positive_from = run.config.train.seed, run.config.objective.positive_from
     # A precision that every machine has, so that any machine can use a baseline trained on another.

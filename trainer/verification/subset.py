@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from data_pipeline import advice
 from data_pipeline.config import DataConfig
 from data_pipeline.dataset.dataset import PreparedDataset, open_dataset
 from data_pipeline.dataset.manifest import MANIFEST
@@ -57,7 +58,7 @@ def prepare_subset(
     if found < num_rows:
         raise UserError(
             f"{steps} steps of {batch} rows need {num_rows:,} ratings, got {found:,}; "
-            "use fewer --steps or a smaller train.global_batch_size"
+            f"use fewer {advice.words('--steps', 'steps')} or a smaller train.global_batch_size"
         )
     rows = np.random.default_rng(config.data.split_seed).choice(found, num_rows, replace=False, shuffle=False)
     split = DataConfig(  # fractions are rounded up to whole rows

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from data_pipeline import advice
 from data_pipeline.errors import UserError
 from data_pipeline.logs import log
 from trainer.config import TrainConfig
@@ -207,7 +208,7 @@ def _require_same_variables(
             )
             raise UserError(
                 f"{prefix}: is the checkpoint of another model: {name} has {' there and '.join(shapes)} here"
-                "; give another --workdir"
+                f"; give {advice.another_workdir()}"
             )
 
 
@@ -220,10 +221,10 @@ class SaveDue:
         self.saved(saved_step)
 
     def saved(self, step: int) -> None:
-        self._step = step
+        self.saved_step = step
         self._at = time.monotonic()
 
     def now(self, step: int, *, next_steps: int) -> bool:
         """Whether to save before the next block: a kill within it must not lose more steps than allowed."""
-        too_many = step + next_steps - self._step > self._every_steps
+        too_many = step + next_steps - self.saved_step > self._every_steps
         return too_many or time.monotonic() - self._at > self._every_secs

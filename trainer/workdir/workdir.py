@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from data_pipeline import advice
 from data_pipeline.dataset.dataset import PreparedDataset, open_version
 from data_pipeline.dataset.manifest import MANIFEST
 from data_pipeline.dataset.versions import (
@@ -147,26 +148,32 @@ class Workdir:
         """Undoes `start` after an error; keeps the prepared data for the next run."""
         self.config_file.unlink(missing_ok=True)
 
-    def require_same_run(self, config: Config, *, fingerprint: str, precision: str) -> None:
+    def require_same_run(
+        self, config: Config, *, fingerprint: str, precision: str, is_saved: bool = True
+    ) -> None:
         """Raises UserError, naming the difference, unless configuration and data are the run's.
 
         Args:
+            is_saved: whether the run has a checkpoint. One without may change everything but its data.
             fingerprint: of the ratings' source, or of the prepared dataset.
             precision: the one in force; on other hardware `auto` may stand for another.
         """
         content = self._content()
-        if precision != content["precision"]:
+        if is_saved and precision != content["precision"]:
             raise UserError(
                 f"{self.path}: this run was started in {content['precision']}, got {precision}; "
-                f"give --set train.precision={content['precision']}"
+                f"give {advice.setting('train.precision', content['precision'])}"
             )
         began = self._config(content).flat()
         for key, value in config.flat().items():
             if value == began[key] or (key in SETTINGS and SETTINGS[key].changeable):
                 continue
-            give = "another --workdir"
+            if not is_saved and not key.startswith("data."):
+                continue
+            give = advice.another_workdir()
             if key == "model.name" and is_own_model(began[key]):
-                give = f"--model {began[key]}, or {give}"
+                named = advice.words(f"--model {began[key]}", f'model="{began[key]}"')
+                give = f"{named}, or {give}"
             raise UserError(
                 f"{self.path}: this run was started with {key}={began[key]}, got {value}; give {give}"
             )
@@ -175,7 +182,7 @@ class Workdir:
             started_with = known["source_fingerprint"][:12]
             raise UserError(
                 f"{self.path}: this run was started with another dataset ({started_with}), "
-                f"got {fingerprint[:12]}; give another --workdir"
+                f"got {fingerprint[:12]}; give {advice.another_workdir()}"
             )
 
     def precision(self) -> str:
