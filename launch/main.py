@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import signal
 import sys
 import traceback
 from types import ModuleType
@@ -66,9 +65,9 @@ def _run(arguments: list[str], given: dict[str, bool]) -> None:
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
     except BrokenPipeError:
-        # The reader of stdout has all that it wanted, as in `| head`.
+        # The reader of stdout has all that it wanted, as in `| head`; click does the same within a verb.
         _discard_stdout()
-        sys.exit(128 + signal.SIGPIPE)
+        sys.exit(1)
     except Exception as error:
         if given["debug"]:
             traceback.print_exc()

@@ -4,7 +4,7 @@ Figures are of MovieLens-100K, means over the training seeds 0 to 4 on one split
 training rows (`--set data.validation_fraction=0`), test rows read once: benchmarks/results/models_ml100k_*.md
 has them with their spread, and benchmarks/models.py makes them. Settings were chosen before on a tenth of the
 training rows, kept for validation; "validation" is that. Ratings: split42 is the random 80/20 split of seed
-42. Rankings: 75/25 of each user's rows (`--set data.split=per-user --set data.test_fraction=0.25`), NDCG@10
+42. Rankings: 75/25 of each user's rows (`--split per-user --test-fraction 0.25`), NDCG@10
 over all unseen items, in which popularity reaches 0.25 and EASE 0.48.
 """
 

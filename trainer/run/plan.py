@@ -84,17 +84,18 @@ def _rating_hints(config: Config, dataset: PreparedDataset) -> Iterator[str]:
     """What an objective makes of ratings that it may not be meant for."""
     lowest, highest = dataset.manifest["rating_scale"]
     if not config.objective.is_ranking:
-        if lowest == highest and config.data.columns.find("rating=none") < 0:
+        if lowest == highest:
             ranking = advice.setting("objective.name", "bpr")
             yield (
                 f"note      all ratings are {lowest:g}, which says nothing to objective.name="
                 f"{config.objective.name}: give {ranking} to learn a ranking"
             )
     elif config.objective.positive_from is None and lowest <= 0 < highest:
-        only = advice.setting("objective.positive_from", highest)
+        liked = min(highest, math.ceil(0.8 * highest))
+        only = advice.setting("objective.positive_from", f"{liked:g}")
         yield (
             f"note      every rating counts as liked, those of {lowest:g} too: give {only} to learn from "
-            f"ratings from {highest:g} on"
+            f"ratings from {liked:g} on"
         )
 
 
