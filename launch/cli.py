@@ -33,7 +33,8 @@ def cli(context: click.Context, debug: bool, quiet: bool) -> None:
     context.with_resource(shown(quiet=quiet))
     verb = cli.commands.get(context.invoked_subcommand or "")
     options = [option for each in verb.params for option in each.opts] if verb else []
-    context.with_resource(advice.speaking({option.lstrip("-") for option in options}))
+    # An argument has a name too, without dashes.
+    context.with_resource(advice.speaking({each.lstrip("-") for each in options if each.startswith("-")}))
     if debug:
         log.setLevel(logging.DEBUG)
         if isinstance(context.obj, dict):

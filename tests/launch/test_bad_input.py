@@ -82,7 +82,7 @@ def refused(sandbox, capsys):
         ),
         (
             "name,stars\na,1\n",
-            "bad.csv:1: the header needs a column named user_id or userid or user, or --columns user=",
+            "bad.csv:1: the header needs a column named user_id or userid or user, or give --columns user=",
         ),
         (HEADER + "1,2,3,4\n", f"{ROWS_RULE}, got 1 rating(s) with data.test_fraction 0.2"),
     ],

@@ -173,7 +173,9 @@ def test_a_run_goes_on_only_in_the_precision_that_it_was_begun_in(frame, tmp_pat
     reeltrain.train(frame, settings={"train.epochs": 1}, workdir=tmp_path, quiet=True)
     monkeypatch.setattr(devices, "_choose_precision", lambda _wanted, _gpus: "mixed_bfloat16")
     try:
-        with pytest.raises(reeltrain.UserError, match="started in float32, got mixed_bfloat16; give --set"):
+        with pytest.raises(
+            reeltrain.UserError, match="started in float32, got mixed_bfloat16; give settings="
+        ):
             reeltrain.train(frame, settings={"train.epochs": 2}, workdir=tmp_path, quiet=True)
     finally:
         keras.config.set_dtype_policy("float32")

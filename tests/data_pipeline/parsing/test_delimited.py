@@ -191,7 +191,7 @@ def test_whole_timestamps_stay_exact_past_float_precision(tmp_path):
         (
             "user_id,rating\n1,2\n",
             "ratings.csv:1: the header needs a column named item_id or itemid or item or movie_id or movieid "
-            "or movie, or --columns item=COLUMN, got ['user_id', 'rating']",
+            "or movie, or give columns=\"item=COLUMN\", got ['user_id', 'rating']",
         ),
         (
             "user_id,rating,item_id,Rating\n1,2,3,4\n",

@@ -191,7 +191,7 @@ def test_impossible_columns_are_refused(tmp_path, columns, expected):
 
 def test_a_missing_rating_column_is_refused_with_a_hint_at_implicit_ratings(tmp_path):
     message = refusal(tmp_path, "user,item\n1,2\n")
-    hint = "or --columns rating=COLUMN (rating=none: every row is a rating of 1), got ['user', 'item']"
+    hint = "or give columns=\"rating=COLUMN\" (rating=none: every row is a rating of 1), got ['user', 'item']"
     assert message == f"ratings.csv:1: the header needs a column named rating, {hint}"
 
 

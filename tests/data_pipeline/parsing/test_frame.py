@@ -83,7 +83,7 @@ def test_the_error_of_a_frame_names_row_rule_and_value(column, values, expected)
     ("frame", "rule"),
     [
         (FRAME.iloc[:0], "a ratings file needs rows, got none"),
-        (FRAME.drop(columns="rating"), "the header needs a column named rating, or --columns"),
+        (FRAME.drop(columns="rating"), "the header needs a column named rating, or give columns="),
         (FRAME.set_axis(["user_id", "user_id", "rating"], axis=1), "the header must name user_id once, got"),
     ],
 )

@@ -32,7 +32,7 @@ def make(config, inputs):
     score = keras.layers.Dense(1)(rows)
     return keras.Model({"user_index": user, "item_index": item}, score)
 """
-RULE = "model.name=evil:make is imported only if you name it; give --model evil:make, or model= in Python"
+RULE = "model.name=evil:make is imported only if you name it; give --model evil:make"
 
 
 @pytest.fixture

@@ -317,7 +317,7 @@ def test_a_custom_model_trains_resumes_and_evaluates(objective, datasets, tmp_pa
     )
     assert result.test["rmse"] < 0.5 if objective == "mse" else result.test["ndcg@10"] > 0.7
     assert result.run.config.model.name == f"{__name__}:own_model"
-    with pytest.raises(UserError, match=f"give --model {__name__}:own_model, or model= in Python"):
+    with pytest.raises(UserError, match=f'give model="{__name__}:own_model"'):
         reeltrain.load_run(tmp_path / "run")
     again = reeltrain.load_run(tmp_path / "run", model=own_model)
     np.testing.assert_array_equal(
