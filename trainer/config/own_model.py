@@ -40,7 +40,7 @@ def require_named_model(name: str, named: object, *, where: object) -> None:
     if named is None and is_own_model(name):
         # A function of a notebook or a script, or one inside a function, has no name to import it by.
         is_importable = not name.startswith("__main__:") and "<" not in name
-        python = f'model="{name}"' if is_importable else "model=, the function"
+        python = f'model="{name}"' if is_importable else "model=FUNCTION"
         give = advice.words(f"--model {name}" if is_importable else "model= in Python", python)
         raise UserError(f"{where}: model.name={name} is imported only if you name it; give {give}")
 

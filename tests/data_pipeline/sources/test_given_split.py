@@ -57,7 +57,7 @@ def test_train_and_test_files_of_a_folder_are_used_as_given(folder, tmp_path, su
     WRITERS[suffix](TRAIN, folder / f"train.{suffix}")
     WRITERS[suffix](TEST, folder / f"test.{suffix}")
     is_given(prepare(folder, tmp_path / "out", split="given"))
-    with pytest.raises(UserError, match=rf"has train\.{suffix} and test\.{suffix}: give data\.split=given"):
+    with pytest.raises(UserError, match=rf"has train\.{suffix} and test\.{suffix}: give split=.given"):
         open_source(folder, DataConfig())
     mixed = prepare(f"{folder}/*", tmp_path / "mixed")
     assert mixed.manifest["splits"] == {"train": 304, "validation": 16, "test": 80}
@@ -102,7 +102,7 @@ def test_pairs_of_csv_files_need_no_format(folder, tmp_path, names):
     TRAIN.to_csv(folder / names[0], index=False, sep=";")
     TEST.to_csv(folder / names[1], index=False, sep=";")
     is_given(prepare(folder, tmp_path / "out", split="u1"))
-    with pytest.raises(UserError, match=r"has pairs of files: choose one by data\.split=u1"):
+    with pytest.raises(UserError, match=r"has pairs of files u1: choose one, as in split=.u1"):
         open_source(folder, DataConfig())
 
 

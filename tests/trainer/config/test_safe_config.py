@@ -97,9 +97,7 @@ def test_continuing_such_a_run_is_refused(sandbox, refused, arguments):
 def test_a_function_without_a_name_to_import_is_asked_for_in_python_only(name):
     with pytest.raises(UserError) as caught:
         require_named_model(name, None, where="run")
-    assert (
-        str(caught.value) == f"run: model.name={name} is imported only if you name it; give model= in Python"
-    )
+    assert str(caught.value) == f"run: model.name={name} is imported only if you name it; give model=FUNCTION"
 
 
 @pytest.mark.parametrize("name", ["run/config.json", "copy.yaml", "plain.json"])
