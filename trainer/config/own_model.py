@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -38,11 +39,17 @@ def require_named_model(name: str, named: object, *, where: object) -> None:
         option = advice.words("--model", "model")
         raise UserError(f"{where}: {option} is for a model of your own, got {named!r} for model.name={name}")
     if named is None and is_own_model(name):
-        # A function of a notebook or a script, or one inside a function, has no name to import it by.
-        is_importable = not name.startswith("__main__:") and "<" not in name
-        python = f'model="{name}"' if is_importable else "model=FUNCTION"
-        give = advice.words(f"--model {name}" if is_importable else "model= in Python", python)
-        raise UserError(f"{where}: model.name={name} is imported only if you name it; give {give}")
+        raise UserError(
+            f"{where}: model.name={name} is imported only if you name it; give {how_to_name(name)}"
+        )
+
+
+def how_to_name(name: str) -> str:
+    """How this verb or call names a model of your own, for a message."""
+    # A function of a notebook or a script, or one inside a function, has no name to import it by.
+    if name.startswith("__main__:") or "<" in name:
+        return advice.words("model= in Python", "model=FUNCTION")
+    return advice.words(f"--model {shlex.quote(name)}", f'model="{name}"')
 
 
 def named_model(

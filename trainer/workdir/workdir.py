@@ -26,6 +26,7 @@ from data_pipeline.dataset.versions import (
 from data_pipeline.errors import UserError
 from data_pipeline.files import replace_text
 from trainer.config import SETTINGS, Config, config_from_json, is_own_model
+from trainer.config.own_model import how_to_name
 
 RUNS = Path("runs")
 WAIT_FOR_CHIEF_SECS = 600
@@ -154,7 +155,8 @@ class Workdir:
         """Raises UserError, naming the difference, unless configuration and data are the run's.
 
         Args:
-            is_saved: whether the run has a checkpoint. One without may change everything but its data.
+            is_saved: whether the run has a checkpoint. One without may change everything but its data
+                and whether its model is your own.
             fingerprint: of the ratings' source, or of the prepared dataset.
             precision: the one in force; on other hardware `auto` may stand for another.
         """
@@ -168,12 +170,13 @@ class Workdir:
         for key, value in config.flat().items():
             if value == began[key] or (key in SETTINGS and SETTINGS[key].changeable):
                 continue
-            if not is_saved and not key.startswith("data."):
+            # A model of one's own that this command merely did not name is not a change that was asked for.
+            forgot_model = key == "model.name" and is_own_model(began[key]) and not is_own_model(value)
+            if not is_saved and not key.startswith("data.") and not forgot_model:
                 continue
             give = advice.another_workdir()
             if key == "model.name" and is_own_model(began[key]):
-                named = advice.words(f"--model {began[key]}", f'model="{began[key]}"')
-                give = f"{named}, or {give}"
+                give = f"{how_to_name(began[key])}, or {give}"
             raise UserError(
                 f"{self.path}: this run was started with {key}={began[key]}, got {value}; give {give}"
             )
