@@ -41,7 +41,7 @@ def embeddings(
     model: str | None,
     as_json: bool,
 ) -> None:
-    """Write the vectors of users and items as Parquet: id, title, vector.
+    """Write the vectors of users and items as Parquet.
 
     WORKDIR is a trained run; by default the newest one under runs/.
     """

@@ -70,7 +70,7 @@ def recommend(
     model: str | None,
     as_json: bool,
 ) -> None:
-    """List the best items that a user has not rated, or write the lists of many users.
+    """List the best unseen items for one user or for many.
 
     WORKDIR is a trained run; by default the newest one under runs/.
     """

@@ -43,7 +43,7 @@ def similar(
     model: str | None,
     as_json: bool,
 ) -> None:
-    """List the items, or users, whose vectors are nearest to that of an item, or a user.
+    """List the nearest items or users by their vectors.
 
     WORKDIR is a trained run; by default the newest one under runs/.
     """

@@ -106,7 +106,8 @@ def test_the_nearest_are_those_of_an_independent_reference(dataset, model, measu
         for row in range(len(matrix)):
             others = order[row] != row
             assert best[row].tolist() == order[row][others][:8].tolist()
-            np.testing.assert_allclose(found_scores[row], scores[row][others][:8], atol=1e-9)
+            # A tower's vectors are float32 and computed twice: they may differ by a rounding.
+            np.testing.assert_allclose(found_scores[row], scores[row][others][:8], rtol=1e-6)
 
 
 def plain_vectors(matrix):
