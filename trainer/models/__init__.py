@@ -11,6 +11,7 @@ lookups         finds the tables that an index looks up
 inputs          what a model is built from; parts that models share
 layers          Embedding, Dropout and others that work on several devices
 feature_layers  look up and embed side features
+probe           calls a model of your own outside XLA before it trains
 
 A model is a function (ModelConfig, ModelInputs) -> `keras.Model`. The Keras model maps {`user_index`: int32
 [batch], `item_index`: int32 [batch]} to scores [batch, 1], float32 also in mixed precision, and has fresh
@@ -39,6 +40,7 @@ from trainer.models.inputs import ModelInputs
 from trainer.models.mf import mf
 from trainer.models.mlp import mlp
 from trainer.models.neumf import neumf
+from trainer.models.probe import probe_model
 from trainer.models.two_tower import two_tower
 from trainer.models.wide_deep import wide_deep
 
@@ -81,6 +83,8 @@ def build_model(
             message = " ".join(str(error).split())
             raise UserError(f"model.name={config.name}: {type(error).__name__}: {message}") from error
     _check_model(model, config.name)
+    # Not for built-in models: their tables and side features have as many rows as there are indices.
+    probe_model(model, config.name, num_user_rows=inputs.num_user_rows, num_item_rows=inputs.num_item_rows)
     return model
 
 
@@ -125,10 +129,18 @@ def _check_model(model: object, name: str) -> None:
     if sorted(inputs) != ["item_index", "user_index"]:
         received = ", ".join(inputs) or type(model_input).__name__
         raise UserError(f"model.name={name} must have the inputs user_index and item_index, got {received}")
+    for key, tensor in inputs.items():
+        # Smaller integers wrap around, and float32 rounds integers from 2^24 on.
+        if keras.backend.standardize_dtype(tensor.dtype) not in ("int32", "int64"):
+            raise UserError(f"model.name={name} must have an int32 input {key}, got {tensor.dtype}")
     if not isinstance(output, keras.KerasTensor):
         raise UserError(f"model.name={name} must have one output, got a {type(output).__name__} of outputs")
     if tuple(output.shape) != (None, 1):
         raise UserError(f"model.name={name} must have the output shape (None, 1), got {output.shape}")
+    if "float" not in output.dtype:
+        raise UserError(
+            f"model.name={name} must have an output of floating-point numbers, got {output.dtype}"
+        )
     # Checkpoints identify variables by path.
     for path, count in collections.Counter(variable.path for variable in model.variables).items():
         if count > 1:
