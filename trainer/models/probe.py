@@ -17,6 +17,7 @@ from data_pipeline.errors import UserError
 # Rows of the probe: the corners, and indices spread over the tables. Few enough not to be noticed.
 MAX_ROWS = 1024
 _OUT_OF_RANGE = re.compile(r"indices\S* = (-?\d+) is not in \[0, (\d+)\)")
+_UNSUPPORTED = re.compile(r"unsupported operations.*?: (\w+) \(No registered", re.DOTALL)
 _CLASS = re.compile(r"when calling (\w+)\.call\(\)")
 
 
@@ -39,6 +40,7 @@ def probe_model(model: keras.Model, name: str, *, num_user_rows: int, num_item_r
             f"model.name={name} must give finite scores before training, got {scores[row]} for "
             f"user_index={users[row]}, item_index={items[row]}"
         )
+    _require_program(model, name, users, items)
     alone = _scores(model, name, users[:1], items[:1], ranges)
     half = _scores(model, name, users[1::2], items[1::2], ranges)
     tolerance = 1e-4 if model.compute_dtype in ("float32", "float64") else 3e-2
@@ -78,6 +80,38 @@ def _scores(model: keras.Model, name: str, users: np.ndarray, items: np.ndarray,
     if shape != (len(users), 1):
         raise UserError(f"model.name={name} must give scores [rows, 1], got {shape} for {len(users)} rows")
     return np.asarray(tf.cast(output, tf.float64))[:, 0]
+
+
+def _require_program(model: keras.Model, name: str, users: np.ndarray, items: np.ndarray) -> None:
+    """Raises UserError if XLA cannot translate the model: strings, Python code, control flow on tensors."""
+
+    @tf.function(jit_compile=True, autograph=False)
+    def forward(user_index: tf.Tensor, item_index: tf.Tensor) -> tf.Tensor:
+        columns = {"user_index": user_index, "item_index": item_index}
+        values = [
+            [v.value for v in model.trainable_variables],
+            [v.value for v in model.non_trainable_variables],
+        ]
+        return model.stateless_call(*values, columns, training=True)[0]
+
+    with tf.device("CPU:0"):
+        columns = tf.constant(users), tf.constant(items)
+    try:
+        forward.get_concrete_function(*columns)
+    except Exception as error:  # of code that is not ours
+        message = " ".join(str(error).split())[:300]
+        raise UserError(f"model.name={name} cannot be compiled: {type(error).__name__}: {message}") from error
+    try:
+        # Without the device's name, it would draw a random number to find it.
+        inspect = forward.experimental_get_compiler_ir(*columns)
+        inspect(stage="hlo", device_name=columns[0].device)
+    except Exception as error:
+        # Other failures are of this inspection, not of the model.
+        found = _UNSUPPORTED.search(str(error))
+        if found:
+            raise UserError(
+                f"model.name={name} must use operations that XLA can compile, got {found[1]}"
+            ) from error
 
 
 def _reason(model: keras.Model, error: Exception) -> str:

@@ -60,6 +60,15 @@ def objective_for(config: Config, dataset: PreparedDataset, model: keras.Model) 
     )
 
 
+def _require_weight(dataset: PreparedDataset) -> None:
+    """Raises UserError if every training row weighs 0: the loss would be 0, and nothing be learned."""
+    weights = [segment.arrays.get("weight") for segment in dataset.columns("train").segments]
+    if all(weight is not None and not weight.any() for weight in weights):
+        raise UserError(
+            f"{dataset.name}: training needs a row with a weight above 0, got weight 0 in all rows"
+        )
+
+
 def _mean_rating(dataset: PreparedDataset) -> float:
     return float(dataset.columns("train").rating.mean(dtype=np.float64))
 
@@ -86,6 +95,7 @@ def make_engine(
     Raises:
         UserError: they do not fit each other or the data.
     """
+    _require_weight(dataset)
     keras.utils.set_random_seed(config.train.seed)
     with devices.strategy.scope():
         model = model_for(config, dataset, own_model)

@@ -104,6 +104,16 @@ REFUSED = {
         rows(USERS, lambda t, u, _i: tf.reshape(looked_up(t, u), [32, 1])),
         "cannot be called on its lowest and highest indices",
     ),
+    "strings": (
+        rows(
+            USERS, lambda t, u, _i: looked_up(t, tf.strings.to_hash_bucket_fast(tf.strings.as_string(u), 9))
+        ),
+        "must use operations that XLA can compile, got AsString",
+    ),
+    "Python's if on a tensor": (
+        rows(USERS, lambda t, u, _i: looked_up(t, u) * (1 if tf.reduce_max(u) >= 0 else 2)),
+        "cannot be compiled: OperatorNotAllowedInGraphError",
+    ),
     "inputs that wrap around": (
         model_of(lambda user, _item: dense(Embedding(USERS, 4)(user)), dtype="int8"),
         "must have an int32 input user_index, got int8",
@@ -137,11 +147,19 @@ def test_the_probe_changes_no_weight_and_no_random_state(monkeypatch):
         np.testing.assert_array_equal(one, two)
 
 
-def test_train_refuses_a_table_that_is_too_small_and_leaves_nothing(tmp_path):
-    rng = np.random.default_rng(0)
-    ratings = pd.DataFrame(
-        {"user_id": np.repeat(np.arange(60), 10), "item_id": rng.integers(0, 40, 600), "rating": 3.0}
-    )
+@pytest.fixture
+def ratings():
+    items = np.random.default_rng(0).integers(0, 40, 600)
+    return pd.DataFrame({"user_id": np.repeat(np.arange(60), 10), "item_id": items, "rating": 3.0})
+
+
+def test_train_refuses_rows_that_all_weigh_nothing(ratings, tmp_path):
+    with pytest.raises(UserError, match="needs a row with a weight above 0, got weight 0 in all rows"):
+        reeltrain.train(ratings.assign(weight=0.0), workdir=tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_train_refuses_a_table_that_is_too_small_and_leaves_nothing(ratings, tmp_path):
     function, _ = REFUSED["a small Keras table"]
     settings = {"data.validation_fraction": 0, "train.epochs": 1}
     with pytest.raises(UserError, match="reads index 60 of layer mine, which has 10 rows"):
