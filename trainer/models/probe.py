@@ -7,6 +7,7 @@ zeros. So the first call is made on a CPU, operation by operation, where TensorF
 from __future__ import annotations
 
 import re
+import warnings
 
 import keras
 import numpy as np
@@ -104,7 +105,9 @@ def _require_program(model: keras.Model, name: str, users: np.ndarray, items: np
     try:
         # Without the device's name, it would draw a random number to find it.
         inspect = forward.experimental_get_compiler_ir(*columns)
-        inspect(stage="hlo", device_name=columns[0].device)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "device_name is being deprecated", UserWarning)
+            inspect(stage="hlo", device_name=columns[0].device)
     except Exception as error:
         # Other failures are of this inspection, not of the model.
         found = _UNSUPPORTED.search(str(error))
