@@ -19,10 +19,10 @@ PROJECT := .venv/project
 DEV := .venv/dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train tensorboard test check lint format docs build audit lock clean
+.PHONY: help setup train tensorboard test test-systems check lint format docs build audit lock clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
 setup: $(PROJECT) ## Make .venv with the locked packages and the command .venv/bin/reeltrain
 	@echo "Ready: $(BIN)/reeltrain"
@@ -52,8 +52,11 @@ train: $(PROJECT) ## Train and recommend: [DATA=path] [WORKDIR=runs/name] [ARGS=
 tensorboard: $(PROJECT) ## Show the curves of all runs: [WORKDIR=runs/name]
 	@$(BIN)/tensorboard --logdir "$(or $(WORKDIR),runs)"
 
-test: $(DEV) ## Run all tests and doctests: [ARGS="-k name"], [ARGS="-n0 -k name"] in one process
-	@$(BIN)/pytest -n auto --dist worksteal $(ARGS)
+test: $(DEV) ## Run the tests and doctests: [ARGS="-k name"], [ARGS="-n0 -k name"] in one process
+	@$(BIN)/pytest -n auto --dist worksteal -m "not system" $(ARGS)
+
+test-systems: $(DEV) ## Run the tests that start, kill and wait for whole jobs of several processes
+	@$(BIN)/pytest -n auto --dist worksteal -m system $(ARGS)
 
 check: lint ## Check format, style, types, Dockerfile, doctests and fast tests, within a minute
 	@$(BIN)/pytest -q -n auto --dist worksteal -m "not slow"

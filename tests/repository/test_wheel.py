@@ -19,7 +19,7 @@ import pytest
 
 from conftest import PROJECT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.system]
 
 PACKAGES = ("data_pipeline", "launch", "reeltrain", "trainer")
 LEFT_OUT = (

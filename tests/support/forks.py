@@ -10,6 +10,7 @@ environment, working directory and streams, receives its SIGINT and SIGTERM, and
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import select
@@ -120,6 +121,7 @@ def main() -> None:
         sys.modules["sklearn"] = None  # as the command line does
         for name in LOADED:
             importlib.import_module(name)
+        gc.freeze()  # so that a fork's collector does not copy the pages of all modules
 
         arguments = serve(path)
         sys.executable = os.path.join(os.path.dirname(path), "python")

@@ -19,7 +19,7 @@ SETTINGS = {
     "train.epochs": 1000,
 }
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.system]
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Every model learns planted ratings with every objective, and is restored from its checkpoint."""
 
+import functools
 import re
 
 import keras
@@ -143,35 +144,49 @@ def test_towers_rank_items_as_the_model_does(name, datasets, tmp_path):
     np.testing.assert_allclose(by_towers - by_towers[:, :1], pairs - pairs[:, :1], atol=1e-5)
 
 
+# One device's run serves both replica counts, which follow each other.
+TOGETHER = [
+    ("bias", "bce"),
+    ("mf", "in-batch-softmax"),
+    ("neumf", "bce"),
+    ("wide-deep", "ordinal"),
+    ("two-tower", "sampled-softmax"),
+]
+
+
+@pytest.fixture(scope="module")
+def train_together(datasets, tmp_path_factory):
+    """Trains a model on some replicas; returns the losses and weights. Equal calls train once."""
+    folder = tmp_path_factory.mktemp("together")
+
+    @functools.cache
+    def trained(name, objective, replicas):
+        settings = {
+            "model.name": name,
+            "objective.name": objective,
+            "model.dropout": 0.2,
+            "model.embedding_l2": 0.01,
+            "train.precision": "float64",
+            "train.log_every_steps": 1,
+            "train.epochs": 2,
+            "train.global_batch_size": 64,
+            "train.replicas": replicas,
+        }
+        workdir = folder / f"{name}-{replicas}"
+        runs.train(datasets[objective in RANKING].path, workdir, settings)
+        return runs.losses(workdir), runs.weights(workdir)
+
+    return trained
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("replicas", [2, 4])
 @pytest.mark.parametrize(
-    ("name", "objective"),
-    [
-        ("bias", "bce"),
-        ("mf", "in-batch-softmax"),
-        ("neumf", "bce"),
-        ("wide-deep", "ordinal"),
-        ("two-tower", "sampled-softmax"),
-    ],
+    ("name", "objective", "replicas"), [(*pair, replicas) for pair in TOGETHER for replicas in (2, 4)]
 )
-def test_several_replicas_train_every_model_like_one_device(name, objective, replicas, datasets, tmp_path):
-    settings = {
-        "model.name": name,
-        "objective.name": objective,
-        "model.dropout": 0.2,
-        "model.embedding_l2": 0.01,
-        "train.precision": "float64",
-        "train.log_every_steps": 1,
-        "train.epochs": 2,
-        "train.global_batch_size": 64,
-    }
-    dataset = datasets[objective in RANKING].path
-    runs.train(dataset, tmp_path / "one", settings)
-    runs.train(dataset, tmp_path / "more", {**settings, "train.replicas": replicas})
-    one, more = runs.losses(tmp_path / "one"), runs.losses(tmp_path / "more")
-    assert runs.largest_difference(one, more) <= 1e-10
-    assert runs.largest_difference(runs.weights(tmp_path / "one"), runs.weights(tmp_path / "more")) <= 1e-10
+def test_several_replicas_train_every_model_like_one_device(name, objective, replicas, train_together):
+    one, more = train_together(name, objective, 1), train_together(name, objective, replicas)
+    assert runs.largest_difference(one[0], more[0]) <= 1e-10
+    assert runs.largest_difference(one[1], more[1]) <= 1e-10
 
 
 @pytest.mark.slow

@@ -72,6 +72,7 @@ def test_workers_that_all_fail_leave_nothing(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize(("victim", "signum"), [(0, signal.SIGKILL), (1, signal.SIGSTOP)])
 def test_a_worker_that_is_no_more_ends_the_other_within_30_s_by_name(tmp_path, victim, signum):
     dataset = runs.prepare_generated(tmp_path / "dataset", num_train=40 * 32)

@@ -22,7 +22,7 @@ SETTINGS = {
     "train.epochs": 1000,
 }
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.system, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
