@@ -22,6 +22,7 @@ from trainer.config.parse import setting_texts
 from trainer.evaluation.validation import Monitor
 from trainer.models import ModelFunction, name_of
 from trainer.run.build import make_engine
+from trainer.run.caller import keras_in
 from trainer.run.data import Data, default_workdir, find_source, open_or_prepare, with_split_of
 from trainer.run.devices import Devices, set_up_devices, worker_from_environment
 from trainer.run.heartbeat import watch_peers
@@ -118,7 +119,8 @@ def train(
         devices = set_up_devices(run_config.train)
         own_model = None if model is None else import_model(model)
         # Of a job's workers only the chief writes, and holds the lock for all.
-        with locked(folder.path) if devices.is_chief else contextlib.nullcontext():
+        lock = locked(folder.path) if devices.is_chief else contextlib.nullcontext()
+        with keras_in(devices.precision), lock:
             return _train(
                 source, run_config, folder, devices, own_model=own_model, callbacks=callbacks, quiet=quiet
             )

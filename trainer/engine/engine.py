@@ -108,7 +108,7 @@ class Engine:
             self._replica_step
         )
         self._flag = tf.constant if self._partition.traced_flags else bool
-        self._block = tf.function(self._train_block, jit_compile=mode is Mode.WHOLE_BLOCK, autograph=False)
+        self._block = _compiled(self._train_block, jit_compile=mode is Mode.WHOLE_BLOCK)
 
     def train_block(
         self, superbatch: Any, num_steps: int, *, first_step: int = 0, stop: bool = False
@@ -235,9 +235,16 @@ class Engine:
 
 
 def _as_program(function: Callable) -> Callable:
+    return _compiled(function, jit_compile=True)
+
+
+def _compiled(function: Callable, *, jit_compile: bool) -> Callable:
     # autograph=False, here and elsewhere: searching for Python control flow on tensors, which is not used,
     # took longer than tracing and compiling.
-    return tf.function(function, jit_compile=True, autograph=False)
+    compiled = tf.function(function, jit_compile=jit_compile, autograph=False)
+    # TensorFlow counts traces by line of code, and would warn from a process's fourth run on.
+    compiled._omit_frequent_tracing_warning = True
+    return compiled
 
 
 def _as_is(function: Callable) -> Callable:

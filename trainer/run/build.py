@@ -15,6 +15,7 @@ from trainer.models import ModelFunction, build_model
 from trainer.models.inputs import ModelInputs
 from trainer.objectives import Objective, make_objective
 from trainer.objectives.ordinal import with_ordinal_head
+from trainer.run.caller import seeded
 from trainer.run.devices import Devices
 
 # With more different values, ratings are treated as numbers, not as grades.
@@ -96,8 +97,7 @@ def make_engine(
         UserError: they do not fit each other or the data.
     """
     _require_weight(dataset)
-    keras.utils.set_random_seed(config.train.seed)
-    with devices.strategy.scope():
+    with seeded(config.train.seed), devices.strategy.scope():
         model = model_for(config, dataset, own_model)
         engine = Engine(
             model,

@@ -8,7 +8,6 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from data_pipeline.errors import UserError
@@ -31,7 +30,7 @@ class Devices:
 
     Attributes:
         strategy: on one device the default strategy, so that a whole block can be one program.
-        precision: the Keras dtype policy in force.
+        precision: the Keras dtype policy that it trains with.
         num_workers, worker: the number of processes, and the index of this one; worker 0 is the chief.
         local_replicas: replicas of this process.
         threads: cores for each replica on a CPU; 0 on a GPU.
@@ -137,17 +136,10 @@ def set_up_devices(config: TrainConfig) -> Devices:
         cores = int(os.environ.get("TF_NUM_INTRAOP_THREADS") or num_cores())
         threads = max(1, cores // local)
         if local > 1:
-            cpu = tf.config.list_physical_devices("CPU")[0]
-            tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * local)
-            # All replicas share one thread pool, which runs XLA's programs even if they use a single thread:
-            # with fewer threads than replicas, replicas wait for each other; with more threads than cores,
-            # they compete (docs/LOG.md).
-            tf.config.threading.set_intra_op_parallelism_threads(threads * local)
+            _divide_cpu(local, threads=threads * local)
         names = [f"CPU:{i}" for i in range(local)]
 
     precision = _choose_precision(config.precision, gpus[:local])
-    keras.config.set_floatx("float64" if precision == "float64" else "float32")
-    keras.config.set_dtype_policy(precision)
     device = "GPU" if gpus else "CPU" if local == 1 else "CPU (logical)"
     return Devices(
         strategy=_make_strategy(num_workers, names, config.reduction),
@@ -158,6 +150,29 @@ def set_up_devices(config: TrainConfig) -> Devices:
         threads=0 if gpus else threads,
         description=f"{counted(num_workers, 'worker')} x {local} {device}",
     )
+
+
+def _divide_cpu(local: int, *, threads: int) -> None:
+    """Makes logical CPUs, as many as there are replicas; TensorFlow can do that before its first operation.
+
+    Raises:
+        UserError: TensorFlow was used before, with fewer logical CPUs.
+    """
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    try:
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * local)
+        # All replicas share one thread pool, which runs XLA's programs even if they use a single thread: with
+        # fewer threads than replicas, replicas wait for each other; with more threads than cores, they
+        # compete (docs/LOG.md).
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    except RuntimeError:  # TensorFlow was used before in this process
+        found = len(tf.config.list_logical_devices("CPU"))
+        if found < local:
+            raise UserError(
+                f"train.replicas={local} needs {local} logical CPUs, which TensorFlow makes only before its "
+                f"first operation in a process, got {found}: train first in a new process, or run "
+                "`reeltrain train` in a shell"
+            ) from None
 
 
 def _see(gpus: list[Any]) -> None:

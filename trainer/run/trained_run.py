@@ -19,6 +19,7 @@ from trainer.ranking.model_ranker import model_ranker
 from trainer.ranking.scorer import Scorer, scorer_for
 from trainer.ranking.top_items import Ranker
 from trainer.run.build import model_for
+from trainer.run.caller import keras_in, seeded
 from trainer.run.devices import let_memory_grow
 from trainer.workdir.checkpoint import best_folder, restore_weights
 from trainer.workdir.workdir import Workdir
@@ -41,11 +42,13 @@ class Run:
 
     @cached_property
     def scorer(self) -> Scorer:
-        return scorer_for(self.model, self.dataset)
+        with keras_in(self.model.dtype_policy.name):
+            return scorer_for(self.model, self.dataset)
 
     @cached_property
     def ranker(self) -> Ranker:
-        return model_ranker(self.model, self.scorer)
+        with keras_in(self.model.dtype_policy.name):
+            return model_ranker(self.model, self.scorer)
 
 
 def load_run(run: Run | str | Path, *, best: bool = False, model: ModelFunction | str | None = None) -> Run:
@@ -67,13 +70,12 @@ def load_run(run: Run | str | Path, *, best: bool = False, model: ModelFunction 
     require_named_model(config.model.name, model, where=workdir.path)
     if note := former_version_note(dataset):
         log.info(f"data      {note}")
-    precision = workdir.precision()
-    keras.config.set_floatx("float64" if precision == "float64" else "float32")
-    keras.config.set_dtype_policy(precision)
     let_memory_grow()
-    built = model_for(config, dataset, None if model is None else import_model(model))
-    folder = best_folder(workdir.checkpoints) if best else workdir.checkpoints
-    step = restore_weights(built, folder)
+    with keras_in(workdir.precision()):
+        with seeded(config.train.seed):
+            built = model_for(config, dataset, None if model is None else import_model(model))
+        folder = best_folder(workdir.checkpoints) if best else workdir.checkpoints
+        step = restore_weights(built, folder)
     if step is None:
         lacks = "no best checkpoint: it needs validation rows" if best else "no checkpoint yet"
         train = advice.words("reeltrain train", "reeltrain.train")

@@ -19,6 +19,7 @@ from data_pipeline.logs import log, shown
 from trainer.config import Config, make_config
 from trainer.config.recipes import RECIPES
 from trainer.run.build import model_for
+from trainer.run.caller import keras_in, seeded
 from trainer.verification import reference
 from trainer.verification.comparison import NUMPY, Comparison, compare
 from trainer.verification.layouts import Layout, LayoutError, Outcome, run_layout
@@ -178,18 +179,9 @@ def _train_arguments(recipe: str, settings: Sequence[str], precision: str) -> li
 
 def initial_weights(config: Config, dataset: PreparedDataset) -> dict[str, np.ndarray]:
     """Path of each trainable variable -> its initial value, in the model's order."""
-    kept = keras.config.floatx(), keras.config.dtype_policy()
-    precision = config.train.precision
-    keras.config.set_floatx("float64" if precision == "float64" else "float32")
-    keras.config.set_dtype_policy(precision)
-    try:
-        keras.utils.set_random_seed(config.train.seed)
-        with tf.device("CPU"):
-            model = model_for(config, dataset)
+    with keras_in(config.train.precision), seeded(config.train.seed), tf.device("CPU"):
+        model = model_for(config, dataset)
         return {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables}
-    finally:
-        keras.config.set_floatx(kept[0])
-        keras.config.set_dtype_policy(kept[1])
 
 
 def _config(recipe: str, settings: Sequence[str], *, precision: str, steps: int) -> Config:
