@@ -8,13 +8,15 @@
     reeltrain.recommend(result.run, user_id=196, k=10).items  # a DataFrame
 
 `import reeltrain` imports nothing else. A name is imported when it is first used, so that `reeltrain.prepare`
-does not wait for TensorFlow.
+does not wait for TensorFlow. Where Keras is imported, too, `keras.models.load_model` knows our classes.
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING
+
+from reeltrain._keras import register_with_keras
 
 if TYPE_CHECKING:
     from data_pipeline.config import DataConfig
@@ -143,6 +145,9 @@ if not TYPE_CHECKING:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         globals()[name] = value
         return value
+
+
+register_with_keras()
 
 
 def __dir__() -> list[str]:

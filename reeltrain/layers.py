@@ -1,4 +1,4 @@
-"""The Keras layers for models of your own; `keras.models.load_model` finds them once this module is imported.
+"""The Keras layers for models of your own; `keras.models.load_model` finds them once `reeltrain` is imported.
 
     from reeltrain.layers import Embedding
 
