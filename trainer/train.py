@@ -23,6 +23,7 @@ from trainer.evaluation.validation import Monitor
 from trainer.models import ModelFunction, name_of
 from trainer.run.build import make_engine
 from trainer.run.caller import keras_in
+from trainer.run.callbacks import require_callbacks
 from trainer.run.data import Data, default_workdir, find_source, open_or_prepare, with_split_of
 from trainer.run.devices import Devices, set_up_devices, worker_from_environment
 from trainer.run.heartbeat import watch_peers
@@ -81,7 +82,7 @@ def train(
     settings: Mapping[str, object] | Iterable[str] = (),
     workdir: str | Path | None = None,
     model: ModelFunction | str | None = None,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    callbacks: keras.callbacks.Callback | Sequence[keras.callbacks.Callback] = (),
     quiet: bool = False,
     **data_settings: Unpack[DataSettings],
 ) -> TrainResult:
@@ -97,7 +98,7 @@ def train(
         workdir: by default `runs/<data>-<recipe>`.
         model: your own, a function or its `module:function`, see `trainer.models`. Give it again to continue
             the run, and to `load_run`: the stored name is never imported.
-        callbacks: Keras callbacks; they get `loss` and, with validation rows, `val_loss`, `val_rmse` and
+        callbacks: a Keras callback or several; they get `loss` and, with validation rows, `val_loss`, `val_rmse` and
             `val_mae`, or `val_ndcg@10` and `val_recall@10`. As in Keras, their state is not saved.
         quiet: logs nothing and shows no progress.
         data_settings: how ratings are read and split, as of `reeltrain.prepare`: `columns=`, `split=` ...
@@ -110,6 +111,7 @@ def train(
     worker, num_workers = worker_from_environment()
     with shown(quiet=quiet or worker > 0):
         settings = setting_of_keywords(data_settings, setting_texts(settings))
+        callbacks = require_callbacks(callbacks)
         if model is not None:
             settings.append(f"model.name={model if isinstance(model, str) else name_of(model)}")
         file = read_config(config)

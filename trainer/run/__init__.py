@@ -7,6 +7,7 @@ plan         steps of a run, and its description
 loop         block, log, evaluate, checkpoint
 progress     progress lines and speed
 heartbeat    ends a worker when another one died
+callbacks    which Keras callbacks a run takes
 caller       random numbers and Keras of the process that calls
 signals      SIGTERM and SIGINT as a request to stop
 trained_run  loads a trained run

@@ -103,7 +103,7 @@ def recommend(
 
     Args:
         run: a trained run or its workdir.
-        user_id: raw id; None: the user of the first test row.
+        user_id: one raw id, text or a whole number; None: the user of the first test row.
         user_ids: many users instead: raw ids, a file of them (a `Path`), or "all" users of the training
             rows. A repeated id counts once, at its first place.
         exclude: item ids that are not recommended, or a file of them; with a column of users too, pairs that
@@ -119,13 +119,13 @@ def recommend(
         score, known_user; with `out` a `Lists`, its counts.
 
     Raises:
-        UserError: k is not an integer of at least 1, `user_id` is None and there is no test row, both
-            `user_id` and `user_ids` are given, or a file holds no ids or cannot be written.
+        UserError: k is not an integer of at least 1, `user_id` is not one id, or it is None and there is no
+            test row, both `user_id` and `user_ids` are given, or a file holds no ids or cannot be written.
     """
     import pandas as pd
 
-    if not isinstance(k, int | np.integer) or k < 1:
-        raise UserError(f"k must be an integer of at least 1, got {k}")
+    if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
+        raise UserError(f"k must be an integer of at least 1, got {shown(k)}")
     if user_ids is not None:
         if user_id is not None:
             raise UserError(f"recommend takes user_id or user_ids, got both: {shown(user_id)} too")
@@ -137,6 +137,7 @@ def recommend(
         return pa.concat_tables([many.schema.empty_table(), *many.tables(progress)]).to_pandas()
     if out is not None:
         raise UserError(f"out needs user_ids, got only {out}")
+    user_id = _one_id(user_id)
     run = load_run(run)
     dataset = run.dataset
     if user_id is None and not dataset.num_rows("test"):
@@ -190,3 +191,20 @@ def _many(
     return ManyUsers(
         run, users, k, candidates_of(dataset, exclude=exclude, only=only, include_seen=include_seen)
     )
+
+
+def _one_id(user_id: object) -> object:
+    """A raw id as Python's text or number; 3.0 means 3, as in a DataFrame.
+
+    Raises:
+        UserError: it is no id, or several.
+    """
+    if isinstance(user_id, np.generic):
+        user_id = user_id.item()
+    if isinstance(user_id, float) and user_id.is_integer():
+        user_id = int(user_id)
+    if isinstance(user_id, int) and not -(2**63) <= user_id < 2**63:
+        return str(user_id)
+    if user_id is None or (isinstance(user_id, str | int) and not isinstance(user_id, bool)):
+        return user_id
+    raise UserError(f"user_id must be one id, text or a whole number, got {shown(user_id)}")
