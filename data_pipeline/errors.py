@@ -9,10 +9,12 @@ class UserError(ValueError):
 
 
 def shown(value: object, limit: int = 300) -> str:
-    """The `repr` of a value for an error message, cut after `limit` characters.
+    """The `repr` of a value for an error message: one line, cut after `limit` characters.
 
     >>> shown("a" * 9, limit=5)
     "'aaaa…"
     """
     text = repr(value)
+    if "\n" in text:  # of a table or an array
+        text = " ".join(text.split())
     return text if len(text) <= limit else text[:limit] + "…"

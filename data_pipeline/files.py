@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from data_pipeline.errors import UserError, shown
+
 
 @contextlib.contextmanager
 def replaced_file(path: Path) -> Iterator[Path]:
@@ -23,6 +25,22 @@ def replaced_file(path: Path) -> Iterator[Path]:
     finally:
         # `os.replace` also leaves it where both names are already the same file.
         partial.unlink(missing_ok=True)
+
+
+def path_of(value: object, name: str) -> Path:
+    """The path that an argument names.
+
+    >>> path_of(b"run", "workdir")
+    Traceback (most recent call last):
+    data_pipeline.errors.UserError: workdir must be a path, a str or Path, got b'run'
+
+    Raises:
+        UserError: it is not a str or a path, or holds a null character.
+    """
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str) or "\0" in path:
+        raise UserError(f"{name} must be a path, a str or Path, got {shown(value)}")
+    return Path(path)
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -12,7 +12,8 @@ from data_pipeline.dataset import keep_versions as keeping
 from data_pipeline.dataset.check import check_dataset
 from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.dataset.versions import DatasetVersion, dataset_versions
-from data_pipeline.errors import UserError
+from data_pipeline.errors import UserError, shown
+from data_pipeline.files import path_of
 from data_pipeline.prepare.append import append_ratings
 from data_pipeline.prepare.prepare import prepare_dataset
 from data_pipeline.sources.open_source import open_source
@@ -50,8 +51,11 @@ def prepare(
     """
     if config is not None and data_settings:
         raise UserError(f"give config or {next(iter(data_settings))}=, got both")
-    config = config or data_config(setting_of_keywords(data_settings))
-    return prepare_dataset(open_source(data, config), config, Path(out), quiet=quiet)
+    config = data_config(setting_of_keywords(data_settings)) if config is None else config
+    if not isinstance(config, DataConfig):
+        raise UserError(f"config must be a DataConfig, got {shown(config)}")
+    folder = path_of(out, "out")
+    return prepare_dataset(open_source(data, config), config, folder, quiet=quiet)
 
 
 def append(
@@ -85,9 +89,10 @@ def append(
     """
     if new is None:
         raise UserError("append needs the new ratings, got None")
-    stored.open_dataset(Path(dataset_dir))
+    folder = path_of(dataset_dir, "dataset_dir")
+    stored.open_dataset(folder)
     config = DataConfig(format=format, columns=columns, bad_rows=bad_rows, users=str(users), items=str(items))
-    return append_ratings(open_source(new, config), Path(dataset_dir), quiet=quiet)
+    return append_ratings(open_source(new, config), folder, quiet=quiet)
 
 
 def check(dataset_dir: str | Path) -> PreparedDataset:
@@ -102,7 +107,7 @@ def check(dataset_dir: str | Path) -> PreparedDataset:
     Raises:
         UserError: names the first fault: version, checksum, length, number of rows, an index without an id.
     """
-    return check_dataset(Path(dataset_dir))
+    return check_dataset(path_of(dataset_dir, "dataset_dir"))
 
 
 def open_dataset(dataset_dir: str | Path) -> PreparedDataset:
@@ -116,7 +121,7 @@ def open_dataset(dataset_dir: str | Path) -> PreparedDataset:
     Raises:
         UserError: no dataset there, of another version, or a file is missing, of another length or changed.
     """
-    return stored.open_dataset(Path(dataset_dir))
+    return stored.open_dataset(path_of(dataset_dir, "dataset_dir"))
 
 
 def versions(dataset_dir: str | Path) -> list[DatasetVersion]:
@@ -128,7 +133,7 @@ def versions(dataset_dir: str | Path) -> list[DatasetVersion]:
     Raises:
         UserError: no dataset there.
     """
-    return dataset_versions(Path(dataset_dir))
+    return dataset_versions(path_of(dataset_dir, "dataset_dir"))
 
 
 def drop_versions(dataset_dir: str | Path, ids: str | Iterable[str]) -> list[str]:
@@ -144,7 +149,7 @@ def drop_versions(dataset_dir: str | Path, ids: str | Iterable[str]) -> list[str
     Raises:
         UserError: no such version, several, or the present one.
     """
-    return keeping.drop_versions(Path(dataset_dir), [ids] if isinstance(ids, str) else ids)
+    return keeping.drop_versions(path_of(dataset_dir, "dataset_dir"), [ids] if isinstance(ids, str) else ids)
 
 
 def restore_version(dataset_dir: str | Path, id: str) -> PreparedDataset:  # noqa: A002
@@ -157,4 +162,4 @@ def restore_version(dataset_dir: str | Path, id: str) -> PreparedDataset:  # noq
     Raises:
         UserError: no such version, several, or it is damaged.
     """
-    return keeping.restore_version(Path(dataset_dir), id)
+    return keeping.restore_version(path_of(dataset_dir, "dataset_dir"), id)

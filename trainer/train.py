@@ -14,6 +14,7 @@ import keras
 
 from data_pipeline.config import DataSettings, setting_of_keywords
 from data_pipeline.dataset.dataset import PreparedDataset
+from data_pipeline.files import path_of
 from data_pipeline.logs import log, shown
 from data_pipeline.sources.source import RatingsSource
 from trainer.config import RECIPES, Config, ConfigFile, make_config, read_config
@@ -22,8 +23,8 @@ from trainer.config.parse import setting_texts
 from trainer.evaluation.validation import Monitor
 from trainer.models import ModelFunction, name_of
 from trainer.run.build import make_engine
-from trainer.run.caller import keras_in
 from trainer.run.callbacks import require_callbacks
+from trainer.run.caller import keras_in
 from trainer.run.data import Data, default_workdir, find_source, open_or_prepare, with_split_of
 from trainer.run.devices import Devices, set_up_devices, worker_from_environment
 from trainer.run.heartbeat import watch_peers
@@ -98,8 +99,9 @@ def train(
         workdir: by default `runs/<data>-<recipe>`.
         model: your own, a function or its `module:function`, see `trainer.models`. Give it again to continue
             the run, and to `load_run`: the stored name is never imported.
-        callbacks: a Keras callback or several; they get `loss` and, with validation rows, `val_loss`, `val_rmse` and
-            `val_mae`, or `val_ndcg@10` and `val_recall@10`. As in Keras, their state is not saved.
+        callbacks: a Keras callback or several; they get `loss` and, with validation rows, `val_loss`,
+            `val_rmse` and `val_mae`, or `val_ndcg@10` and `val_recall@10`. As in Keras, their state is not
+            saved.
         quiet: logs nothing and shows no progress.
         data_settings: how ratings are read and split, as of `reeltrain.prepare`: `columns=`, `split=` ...
 
@@ -112,6 +114,7 @@ def train(
     with shown(quiet=quiet or worker > 0):
         settings = setting_of_keywords(data_settings, setting_texts(settings))
         callbacks = require_callbacks(callbacks)
+        workdir = None if workdir is None or workdir == "" else path_of(workdir, "workdir")
         if model is not None:
             settings.append(f"model.name={model if isinstance(model, str) else name_of(model)}")
         file = read_config(config)
@@ -133,13 +136,13 @@ def _resolve(
     config: Config,
     settings: list[str],
     file: ConfigFile,
-    workdir: str | Path | None,
+    workdir: Path | None,
     num_workers: int,
 ) -> tuple[PreparedDataset | RatingsSource, Config, Workdir]:
     """Where the ratings are, the configuration, and the folder of the run."""
     source: PreparedDataset | RatingsSource
-    if data is None and workdir is not None and Workdir(Path(workdir)).is_started():
-        begun, dataset = Workdir(Path(workdir)).read()
+    if data is None and workdir is not None and Workdir(workdir).is_started():
+        begun, dataset = Workdir(workdir).read()
         source, described = dataset, f"the data of the run in {workdir}"
         if not any(key.startswith("data.") for key in (*settings, *file.values)):
             config = dataclasses.replace(config, data=begun.data)
@@ -147,7 +150,7 @@ def _resolve(
         source, described = find_source(data, config.data, num_workers)
         if isinstance(source, PreparedDataset):
             config = with_split_of(source, config, settings, file)
-    folder = Workdir(Path(workdir) if workdir else default_workdir(source, config))
+    folder = Workdir(workdir or default_workdir(source, config))
     folder.require_usable()
     log.info(f"data      {described}")
     return source, config, folder

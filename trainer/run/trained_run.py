@@ -12,6 +12,7 @@ from data_pipeline import advice
 from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.dataset.summary import former_version_note
 from data_pipeline.errors import UserError
+from data_pipeline.files import path_of
 from data_pipeline.logs import log
 from trainer.config import Config, import_model, require_named_model
 from trainer.models import ModelFunction
@@ -65,7 +66,7 @@ def load_run(run: Run | str | Path, *, best: bool = False, model: ModelFunction 
     """
     if isinstance(run, Run):
         return run
-    workdir = Workdir(Path(run))
+    workdir = Workdir(path_of(run, "run"))
     config, dataset = workdir.read()
     require_named_model(config.model.name, model, where=workdir.path)
     if note := former_version_note(dataset):

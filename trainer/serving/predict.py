@@ -78,6 +78,8 @@ def _table_of(pairs: Iterable[tuple[object, object]]) -> pd.DataFrame:
     """Pairs as a table; a string of two characters is not a pair."""
     import pandas as pd
 
+    if not isinstance(pairs, Iterable) or isinstance(pairs, str | bytes):
+        raise UserError(f"pairs must be (user_id, item_id) pairs, got {shown(pairs)}")
     pairs = list(pairs)
     for pair in pairs:
         if not isinstance(pair, Collection) or isinstance(pair, str) or len(pair) != 2:

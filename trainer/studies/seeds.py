@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data_pipeline.errors import UserError
+from data_pipeline.files import path_of
 from data_pipeline.logs import shown
 from trainer.config import Config
 from trainer.evaluation.evaluate import MODEL, Evaluation
@@ -61,7 +62,7 @@ def evaluate_seeds(
     Raises:
         UserError: the run is not trained to its end.
     """
-    workdir = Path(workdir)
+    workdir = path_of(workdir, "run")
     own = load_run(workdir, model=model)
     end = plan_steps(own.config.train, own.dataset).last_step
     if own.step < end:
