@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
+from data_pipeline.arguments import require_whole, require_whole_numbers
 from data_pipeline.config import DataSettings, setting_of_keywords
-from data_pipeline.errors import UserError
+from data_pipeline.errors import UserError, shown
+from trainer.config.parse import setting_texts
 from trainer.evaluation.evaluate import NUM_NEGATIVES, Evaluation, EvaluationProgress
 from trainer.evaluation.evaluate import evaluate as evaluate_run
 from trainer.evaluation.slice_metrics import Recommender
@@ -107,6 +109,7 @@ def evaluate(
         UserError: no run there, a value out of range, no test row or no relevant one; with `seeds`, a run
             that is not trained to its end.
     """
+    require_whole(seeds, "seeds", or_none=True)
     if seeds is not None and seeds < 1:
         raise UserError(f"seeds must be at least 1, got {seeds}")
     options: dict[str, Any] = {
@@ -160,19 +163,20 @@ def verify(
     Raises:
         UserError: a mistake in the arguments or the data.
     """
+    replicas = require_whole_numbers(replicas, "replicas")
+    workers = require_whole_numbers(workers, "workers")
+    require_whole(steps, "steps")
     for name, counts in (("replicas", replicas), ("workers", workers)):
         if not counts or min(counts) < 1:
-            raise UserError(f"{name} must be whole numbers of at least 1, got {list(counts)}")
-    if precision not in TOLERANCES:
+            raise UserError(f"{name} must be whole numbers of at least 1, got {counts}")
+    if not isinstance(precision, str) or precision not in TOLERANCES:
         raise UserError(f"precision must be one of {', '.join(TOLERANCES)}, got {precision!r}")
-    if tolerance is not None and not 0 <= tolerance < math.inf:
-        raise UserError(f"tolerance must be at least 0 and finite, got {tolerance}")
-    if isinstance(settings, Mapping):
-        settings = [f"{key}={'none' if value is None else value}" for key, value in settings.items()]
+    if tolerance is not None and not (isinstance(tolerance, int | float) and 0 <= tolerance < math.inf):
+        raise UserError(f"tolerance must be at least 0 and finite, got {shown(tolerance)}")
     return verification.verify(
         data,
         recipe=recipe,
-        settings=setting_of_keywords(data_settings, settings),
+        settings=setting_of_keywords(data_settings, setting_texts(settings)),
         replicas=replicas,
         workers=workers,
         precision=precision,

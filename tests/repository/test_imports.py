@@ -9,7 +9,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # From the bottom to the top: a wing may import those on the lines above its own, and no others.
 LAYERS = """
-data_pipeline.advice data_pipeline.errors data_pipeline.files data_pipeline.logs data_pipeline.threads
+data_pipeline.advice data_pipeline.errors data_pipeline.logs data_pipeline.threads
+data_pipeline.arguments data_pipeline.files
 data_pipeline.settings
 data_pipeline.config
 data_pipeline.parsing data_pipeline.dataset

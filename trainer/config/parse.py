@@ -33,7 +33,7 @@ def make_config(
         UserError: unknown recipe or key, or a value of the wrong type or out of its range.
     """
     name = recipe or (file.recipe if file else None) or DEFAULT_RECIPE
-    if name not in recipes:
+    if not isinstance(name, str) or name not in recipes:
         raise UserError(f"recipe must be one of {', '.join(recipes)}, got {shown(name)}")
     values = {**recipes[name], **(file.values if file else {}), **parse_settings(settings, SETTINGS)}
     return build_config(values, recipe=name)
@@ -41,13 +41,19 @@ def make_config(
 
 def setting_texts(settings: Mapping[str, object] | Iterable[str]) -> list[str]:
     """`part.key=value` texts; a mapping has dotted keys."""
-    if isinstance(settings, str) or not isinstance(settings, Iterable):
+    if isinstance(settings, str | bytes) or not isinstance(settings, Iterable):
         raise UserError(
             f"settings must be a mapping or a list of part.key=value texts, got {shown(settings)}"
         )
     if isinstance(settings, Mapping):
         return [f"{key}={'none' if value is None else value}" for key, value in settings.items()]
-    return list(settings)
+    texts = list(settings)
+    for text in texts:
+        if not isinstance(text, str):
+            raise UserError(
+                f"settings must be a mapping or a list of part.key=value texts, got {shown(text)} among them"
+            )
+    return texts
 
 
 def config_from_json(text: str) -> Config:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from data_pipeline.arguments import require_number, require_whole, require_whole_numbers
 from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.dataset.summary import judged_line, judged_rows, protocol
-from data_pipeline.errors import UserError
+from data_pipeline.errors import UserError, shown
 from trainer.evaluation.baselines.bias import bias_model_of
 from trainer.evaluation.baselines.ease import EaseRanker, why_too_large
 from trainer.evaluation.baselines.popularity import PopularityRanker
@@ -92,6 +93,11 @@ def evaluate(
     Raises:
         UserError: a value is out of range, or there is no test row or no relevant one.
     """
+    require_number(positive_from, "positive_from", or_none=True)
+    require_whole(seed, "seed")
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed must be at least 0 and below 2^32, got {seed}")
+    _check_parts(others, progress)
     run = load_run(run)
     dataset = run.dataset
     ks = _check_arguments(ks, num_negatives, max_users, num_items=len(dataset.items))
@@ -155,6 +161,9 @@ def _check_arguments(
         ks = [k for k in KS if k <= num_items] or [num_items]
     if not isinstance(ks, Sequence) or isinstance(ks, str):
         raise UserError(f"ks must be a list of integers, got {ks!r}")
+    require_whole_numbers(ks, "ks")
+    require_whole(num_negatives, "num_negatives")
+    require_whole(max_users, "max_users", or_none=True)
     if not ks or min(ks) < 1:
         raise UserError(f"every k must be at least 1, got {', '.join(map(str, ks)) or 'none'}")
     if max(ks) > num_items:
@@ -164,6 +173,19 @@ def _check_arguments(
     if max_users is not None and max_users < 1:
         raise UserError(f"the number of users must be at least 1, got {max_users}")
     return sorted(set(ks))
+
+
+def _check_parts(others: object, progress: object) -> None:
+    """Raises UserError unless `others` are recommenders by name and `progress` can be called."""
+    if progress is not None and not callable(progress):
+        raise UserError(f"progress must be a function, got {shown(progress)}")
+    if others is None:
+        return
+    if not isinstance(others, Mapping):
+        raise UserError(f"others must be a mapping of names to recommenders, got {shown(others)}")
+    for name, other in others.items():
+        if not isinstance(other, Recommender):
+            raise UserError(f"others must hold recommenders, got {name}: {shown(other)}")
 
 
 def _baselines(

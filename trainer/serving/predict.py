@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from data_pipeline.arguments import require_whole
 from data_pipeline.dataset.vocabulary import UNKNOWN_INDEX
 from data_pipeline.errors import UserError, shown
 from data_pipeline.parsing.frame import ids_as_text
@@ -38,10 +39,14 @@ def predict(
         known_item.
 
     Raises:
-        UserError: `pairs` lacks a column or holds something other than pairs.
+        UserError: `num_test_rows` is not a whole number of at least 0; `pairs` lacks a column or holds
+            something other than pairs.
     """
     import pandas as pd
 
+    require_whole(num_test_rows, "num_test_rows")
+    if num_test_rows < 0:
+        raise UserError(f"num_test_rows must be at least 0, got {num_test_rows}")
     run = load_run(run)
     dataset = run.dataset
     if pairs is None:

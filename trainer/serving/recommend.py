@@ -201,10 +201,12 @@ def _one_id(user_id: object) -> object:
     """
     if isinstance(user_id, np.generic):
         user_id = user_id.item()
+    if isinstance(user_id, str):
+        return user_id.encode(errors="replace").decode()  # half a surrogate pair is no id of a file
     if isinstance(user_id, float) and user_id.is_integer():
         user_id = int(user_id)
     if isinstance(user_id, int) and not -(2**63) <= user_id < 2**63:
         return str(user_id)
-    if user_id is None or (isinstance(user_id, str | int) and not isinstance(user_id, bool)):
+    if user_id is None or (isinstance(user_id, int) and not isinstance(user_id, bool)):
         return user_id
     raise UserError(f"user_id must be one id, text or a whole number, got {shown(user_id)}")
