@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -205,16 +206,17 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = path.open("rb", buffering=0)
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._file)
         # The training order jumps between chunks, so read-ahead would be wasted.
         if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+            os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_RANDOM)
 
     def read(self, offset: int, out: np.ndarray) -> None:
         """Fills `out` with the bytes that start at `offset`."""
         left = out.view(np.uint8).data
         while left:
-            count = os.preadv(self._file.fileno(), [left], offset)
+            count = os.preadv(self._file, [left], offset)
             if not count:
                 raise OSError(f"{self.path}: ended at byte {offset} while it was being read")
             left, offset = left[count:], offset + count

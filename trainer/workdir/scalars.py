@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
 from tensorboard.plugins.text import metadata as text_metadata
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
@@ -132,7 +133,7 @@ def log_epoch(
 ) -> None:
     scalars = {tag_of(name): value for name, value in logs.items() if name != "loss"}
     scalars["train/epoch_loss"] = logs["loss"]
-    scalars["train/learning_rate"] = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    scalars["train/learning_rate"] = float(tf.convert_to_tensor(optimizer.learning_rate).numpy())
     if examples_per_sec is not None:
         scalars["speed/examples_per_sec"] = examples_per_sec
     curves.add(step, scalars)
