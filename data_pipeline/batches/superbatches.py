@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -26,6 +27,7 @@ def superbatches(
     shards: range,
     num_shards: int,
     with_batch_items: bool = False,
+    lifetime: contextlib.ExitStack | None = None,
 ) -> tf.data.Dataset:
     """Superbatches for the local replicas of one worker; a pure function of (seed, epoch, step).
 
@@ -36,6 +38,8 @@ def superbatches(
         num_shards: the number of shards of the global batch over all workers.
         with_batch_items: adds `batch_item_index`, int32 [K, global_batch_size]: the items of the whole global
             batch, the same for all replicas.
+        lifetime: releases the columns when it closes; then all elements are padding. TensorFlow keeps
+            the functions that a dataset calls, and all that they refer to, until the process ends.
 
     Returns:
         A dataset of dictionaries, for each block one per local replica in turn, with arrays
@@ -57,12 +61,23 @@ def superbatches(
     def batch_items(block: StepBlock) -> np.ndarray:
         return batch_reader.superbatch(block, block_steps)["item_index"]
 
-    def superbatch(number: np.ndarray) -> list[np.ndarray]:
+    def read(number: np.ndarray) -> list[np.ndarray]:
         block, local_replica = divmod(int(number), len(shards))
         filled = readers[local_replica].superbatch(blocks[block], block_steps)
         if with_batch_items:
             filled["batch_item_index"] = batch_items(blocks[block])
         return [filled[name] for name in specs]
+
+    layout = tuple(specs.values())
+    reading = [read]
+    if lifetime is not None:
+        lifetime.callback(reading.clear)
+
+    def superbatch(number: np.ndarray) -> list[np.ndarray]:
+        # Released, it is still called for what the dataset fetches ahead.
+        for function in tuple(reading):
+            return function(number)
+        return [np.zeros(shape, dtype.as_numpy_dtype) for shape, dtype in layout]
 
     @tf.autograph.experimental.do_not_convert
     def element(number: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -39,6 +40,7 @@ class Session:
         validate: called at the end of each epoch; name -> value on the validation rows, named as Keras
             callbacks expect (`val_loss` ...); empty without such rows.
         stop_request: whether this worker was asked to stop.
+        resources: released by `close`.
     """
 
     config: TrainConfig
@@ -54,6 +56,7 @@ class Session:
     callbacks: Sequence[keras.callbacks.Callback]
     validate: Callable[[], dict[str, float]]
     stop_request: StopRequest = field(default_factory=StopRequest)
+    resources: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def __post_init__(self) -> None:
         order = self.steps.order
@@ -89,6 +92,7 @@ class Session:
                 shards=devices.shards,
                 num_shards=devices.num_replicas,
                 with_batch_items=self.engine.objective.needs_batch_items,
+                lifetime=self.resources,
             )
 
         if devices.num_replicas == 1:
@@ -117,6 +121,7 @@ class Session:
 
     def close(self) -> None:
         """Ends the progress display, the checkpoint thread and the log files."""
+        self.resources.close()
         self.progress.close()
         self.checkpoints.close()
         if self.scalars:
