@@ -11,6 +11,7 @@ import contextlib
 import functools
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
@@ -42,24 +43,46 @@ class _ConsoleHandler(logging.Handler):
             self.handleError(record)
 
 
+# The calls that are running, (thread, whether quiet), and how the first of them found the logger.
+_lock = threading.Lock()
+_calls: list[tuple[int, bool]] = []
+_found: tuple[bool, int] = (False, logging.NOTSET)
+_handler = _ConsoleHandler()
+
+
 @contextlib.contextmanager
 def shown(*, quiet: bool = False) -> Iterator[None]:
     """Shows messages of level INFO and above on stderr; leaves the logging configuration as it was.
 
+    Calls of several threads may overlap: messages are shown while one of the threads is not quiet.
+
     Args:
-        quiet: shows nothing.
+        quiet: shows nothing, also of the calls inside.
     """
-    was_disabled, level = log.disabled, log.level
-    is_configured = bool(log.handlers) or (log.hasHandlers() and log.isEnabledFor(logging.INFO))
-    handler = None if quiet or is_configured else _ConsoleHandler()
-    log.disabled = was_disabled or quiet
-    if handler:
-        log.addHandler(handler)
-        log.setLevel(logging.INFO)
+    global _found
+    call = (threading.get_ident(), quiet)
+    with _lock:
+        if not _calls:
+            _found = log.disabled, log.level
+        _calls.append(call)
+        _configure()
     try:
         yield
     finally:
-        log.disabled = was_disabled
-        if handler:
-            log.removeHandler(handler)
-            log.setLevel(level)
+        with _lock:
+            _calls.remove(call)
+            _configure()
+
+
+def _configure() -> None:
+    """Gives the logger the handler, the level and the silence that the running calls ask for."""
+    was_disabled, level = _found
+    loud = {thread for thread, _ in _calls} - {thread for thread, quiet in _calls if quiet}
+    log.disabled = was_disabled or (bool(_calls) and not loud)
+    is_configured = bool(log.handlers) or (log.hasHandlers() and log.isEnabledFor(logging.INFO))
+    if loud and not is_configured:
+        log.addHandler(_handler)
+        log.setLevel(logging.INFO)
+    elif not _calls and _handler in log.handlers:
+        log.removeHandler(_handler)
+        log.setLevel(level)

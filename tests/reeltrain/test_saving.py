@@ -1,8 +1,10 @@
 """Our layers, optimizers and models are saved and loaded as Keras's own are."""
 
+import copy
 import importlib
 import inspect
 import json
+import pickle
 import pkgutil
 
 import keras
@@ -135,22 +137,99 @@ def test_a_saved_model_predicts_the_same_when_it_is_loaded(name, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_trained_model_is_saved_with_its_optimizer_and_loads_in_a_new_process(tmp_path, run_python):
+@pytest.mark.parametrize(
+    "imports",
+    ["import keras, reeltrain", "import reeltrain, tensorflow, keras"],
+)
+def test_a_trained_model_loads_with_its_optimizer_wherever_reeltrain_is_imported(
+    imports, tmp_path, run_python
+):
     settings = {"train.max_steps": 5, "model.name": "mf"}
     result = reeltrain.train("generated", settings=settings, workdir=tmp_path / "run", quiet=True)
     result.run.model.save(tmp_path / "m.keras")
     np.savez(tmp_path / "scores.npz", result.run.model(all_pairs()))
     run_python(
-        "import keras, numpy as np, reeltrain\n"
-        "reeltrain.layers, reeltrain.optimizers  # reached without an import of their own\n"
-        "from reeltrain.layers import Embedding\n"
-        "assert Embedding is reeltrain.layers.Embedding\n"
+        f"{imports}\nimport numpy as np\n"
         f"model = keras.models.load_model(r'{tmp_path}/m.keras')\n"
         "user, item = np.meshgrid(np.arange(5, dtype=np.int32), np.arange(4, dtype=np.int32))\n"
         "scores = model({'user_index': user.ravel(), 'item_index': item.ravel()})\n"
         f"np.testing.assert_array_equal(scores, np.load(r'{tmp_path}/scores.npz')['arr_0'])\n"
-        "assert type(model.optimizer) is reeltrain.optimizers.Adam\n"
+        "import reeltrain\nassert type(model.optimizer) is reeltrain.optimizers.Adam\n"
+        "from reeltrain.layers import __all__ as names\n"
+        "assert all(keras.saving.get_registered_object(f'reeltrain>{name}') for name in names)\n"
     )
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_a_model_is_copied_and_exported(name, tmp_path):
+    model = built(name)
+    expected = model(all_pairs()).numpy()
+    copies = [keras.models.clone_model(model), keras.models.model_from_json(model.to_json())]
+    for again in copies:
+        again.set_weights(model.get_weights())
+    for again in [*copies, copy.deepcopy(model), pickle.loads(pickle.dumps(model))]:
+        np.testing.assert_array_equal(again(all_pairs()), expected)
+    model.export(tmp_path / "exported", verbose=False)
+    serve = tf.saved_model.load(tmp_path / "exported").signatures["serving_default"]
+    columns = {key: tf.constant(value) for key, value in all_pairs().items()}
+    (scores,) = serve(**columns).values()
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+
+
+def small(tmp_path, **how):
+    settings = {"train.max_steps": 6, "train.global_batch_size": 1024, "model.embedding_dim": 2}
+    return reeltrain.train("generated", settings=settings, workdir=tmp_path / "run", quiet=True, **how)
+
+
+def test_callbacks_of_keras_that_save_and_steer_work(tmp_path):
+    callbacks = keras.callbacks
+    saved, log = tmp_path / "best.keras", tmp_path / "log.csv"
+    history = callbacks.History()
+    settings = {"train.epochs": 2, "train.global_batch_size": 20_000, "model.embedding_dim": 2}
+    given = [
+        callbacks.ModelCheckpoint(saved, save_best_only=True, monitor="val_loss"),
+        callbacks.CSVLogger(log),
+        callbacks.TensorBoard(tmp_path / "tensorboard", update_freq="epoch"),
+        callbacks.LearningRateScheduler(lambda _epoch, rate: rate / 2),
+        callbacks.ReduceLROnPlateau(patience=0),
+        callbacks.TerminateOnNaN(),
+        callbacks.LambdaCallback(on_epoch_end=lambda _epoch, _logs: None),
+        callbacks.EarlyStopping(patience=5, restore_best_weights=True),
+        history,
+    ]
+    result = reeltrain.train(
+        "generated", settings=settings, workdir=tmp_path / "run", callbacks=iter(given), quiet=True
+    )
+    assert history.epoch == [0, 1]
+    assert len(log.read_text().splitlines()) == 3
+    assert list((tmp_path / "tensorboard").rglob("events*"))
+    again = keras.models.load_model(saved)
+    np.testing.assert_array_equal(again(all_pairs()), result.run.model(all_pairs()))
+    assert float(result.run.model.optimizer.learning_rate) == pytest.approx(0.001 / 4)
+    again.compile(again.optimizer, loss="mse")
+    again.fit(all_pairs(), np.ones((20, 1)), verbose=0)
+
+
+def test_one_callback_is_a_list_of_one(tmp_path):
+    history = keras.callbacks.History()
+    small(tmp_path, callbacks=history)
+    assert history.model is not None
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (keras.callbacks.SwapEMAWeights(), "SwapEMAWeights: it needs an optimizer with use_ema"),
+        (keras.callbacks.BackupAndRestore("folder"), "BackupAndRestore: a run continues from its own"),
+        (keras.callbacks.History, "callbacks must be Keras callbacks, got <class"),
+        ([print], "callbacks must be Keras callbacks, got <built-in"),
+        ("History", "callbacks must be Keras callbacks, got 'History'"),
+    ],
+)
+def test_a_callback_that_cannot_work_is_refused_in_one_line(given, message, tmp_path):
+    with pytest.raises(reeltrain.UserError, match=message):
+        small(tmp_path, callbacks=given)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("name", optimizers.__all__)
