@@ -25,13 +25,14 @@ from trainer.models import ModelFunction, name_of
 from trainer.run.build import make_engine
 from trainer.run.callbacks import require_callbacks
 from trainer.run.caller import keras_in
+from trainer.run.cluster import past_proxies, read_cluster
 from trainer.run.data import Data, default_workdir, find_source, open_or_prepare, with_split_of
-from trainer.run.devices import Devices, set_up_devices, worker_from_environment
+from trainer.run.devices import Devices, set_up_devices
 from trainer.run.heartbeat import watch_peers
 from trainer.run.loop import run_loop
 from trainer.run.plan import memory_line, plan_lines, plan_steps
 from trainer.run.session import open_session
-from trainer.run.signals import stop_on_signal
+from trainer.run.signals import StopRequest, stop_on_signal
 from trainer.run.trained_run import Run
 from trainer.workdir.lock import locked
 from trainer.workdir.workdir import Workdir
@@ -110,24 +111,36 @@ def train(
         FloatingPointError: the loss became infinite or NaN.
         SaveError: a checkpoint could not be written.
     """
-    worker, num_workers = worker_from_environment()
-    with shown(quiet=quiet or worker > 0):
-        settings = setting_of_keywords(data_settings, setting_texts(settings))
-        callbacks = require_callbacks(callbacks)
-        workdir = None if workdir is None or workdir == "" else path_of(workdir, "workdir")
-        if model is not None:
-            settings.append(f"model.name={model if isinstance(model, str) else name_of(model)}")
-        file = read_config(config)
-        run_config = make_config(recipe, RECIPES, settings, file)
-        model = named_model(run_config.model.name, model, settings, file)
-        source, run_config, folder = _resolve(data, run_config, settings, file, workdir, num_workers)
-        devices = set_up_devices(run_config.train)
+    cluster = read_cluster()
+    request = StopRequest()
+    # Every worker says whom it waits for; of what follows, only the chief speaks.
+    with shown(quiet=quiet), stop_on_signal(request), past_proxies(cluster):
+        with shown(quiet=not cluster.is_chief):
+            settings = setting_of_keywords(data_settings, setting_texts(settings))
+            callbacks = require_callbacks(callbacks)
+            workdir = None if workdir is None or workdir == "" else path_of(workdir, "workdir")
+            if model is not None:
+                settings.append(f"model.name={model if isinstance(model, str) else name_of(model)}")
+            file = read_config(config)
+            run_config = make_config(recipe, RECIPES, settings, file)
+            model = named_model(run_config.model.name, model, settings, file)
+            source, run_config, folder = _resolve(
+                data, run_config, settings, file, workdir, cluster.num_workers
+            )
+        devices = set_up_devices(run_config.train, cluster)
         own_model = None if model is None else import_model(model)
         # Of a job's workers only the chief writes, and holds the lock for all.
         lock = locked(folder.path) if devices.is_chief else contextlib.nullcontext()
-        with keras_in(devices.precision), lock:
+        with shown(quiet=not cluster.is_chief), keras_in(devices.precision), lock:
             return _train(
-                source, run_config, folder, devices, own_model=own_model, callbacks=callbacks, quiet=quiet
+                source,
+                run_config,
+                folder,
+                devices,
+                request,
+                own_model=own_model,
+                callbacks=callbacks,
+                quiet=quiet,
             )
 
 
@@ -161,6 +174,7 @@ def _train(
     config: Config,
     folder: Workdir,
     devices: Devices,
+    request: StopRequest,
     *,
     own_model: ModelFunction | None,
     callbacks: Sequence[keras.callbacks.Callback],
@@ -192,7 +206,8 @@ def _train(
         is_new=is_new,
         quiet=quiet,
     )
-    with heartbeat, stop_on_signal(session.stop_request), contextlib.closing(session):
+    session.stop_request = request
+    with heartbeat, contextlib.closing(session):
         result = run_loop(session)
         test = {} if result.was_stopped else monitor.test()
         session.log_test(test)

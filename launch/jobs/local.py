@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import signal
 import subprocess
@@ -59,6 +60,26 @@ class LaunchResult:
         return 0 if self.first_failed is None else self.exit_statuses[self.first_failed]
 
 
+@dataclass
+class Signals:
+    """What the launcher was asked by SIGINT and SIGTERM.
+
+    Attributes:
+        received: number of signals; the workers end at once at the second.
+        deadline: `time.monotonic()` from which running workers are killed.
+    """
+
+    received: int = 0
+    last: int = signal.SIGTERM
+    deadline: float = math.inf
+
+    def forward(self, workers: list[subprocess.Popen]) -> None:
+        """Sends the last signal to the workers that run."""
+        for worker in workers:
+            if worker.poll() is None:
+                worker.send_signal(self.last)
+
+
 def run_workers(num_workers: int, arguments: list[str], *, log_dir: Path, restarts: int = 0) -> LaunchResult:
     """Runs `reeltrain ARGUMENTS` in `num_workers` processes until all end; the first failure ends all.
 
@@ -85,9 +106,13 @@ def run_workers(num_workers: int, arguments: list[str], *, log_dir: Path, restar
 
 def _run_once(num_workers: int, arguments: list[str], *, log_dir: Path) -> LaunchResult:
     addresses = [f"127.0.0.1:{port}" for port in free_ports(num_workers)]
+    workers: list[subprocess.Popen] = []
+    signals = Signals()
     with contextlib.ExitStack() as stack:
         logs = [stack.enter_context((log_dir / f"worker-{i}.log").open("ab")) for i in range(num_workers)]
-        workers = [_start(arguments, addresses, i, log=logs[i]) for i in range(num_workers)]
+        stack.enter_context(_forwarding_signals(workers, signals))
+        for i in range(num_workers):
+            workers.append(_start(arguments, addresses, i, log=logs[i]))
         chief_stdout: list[bytes] = []
         readers = [
             threading.Thread(target=_read, args=(workers[0].stdout, [logs[0].write, chief_stdout.append])),
@@ -95,21 +120,21 @@ def _run_once(num_workers: int, arguments: list[str], *, log_dir: Path) -> Launc
         ]
         for reader in readers:
             reader.start()
-        were_asked = threading.Event()
+        if signals.received:  # before all had started
+            signals.forward(workers)
         try:
-            with _forwarding_signals(workers, were_asked):
-                first_failed = _wait(workers)
+            first_failed = _wait(workers, signals)
         finally:
             # A worker that received a signal has notified the others, which stop by themselves.
             stopped = any(worker.poll() in STOPPED_STATUSES for worker in workers)
-            _end(workers, were_asked=were_asked.is_set() or stopped)
+            _end(workers, were_asked=signals.received > 0 or stopped)
             for reader in readers:
                 reader.join()
     return LaunchResult(
         exit_statuses=[_shell_status(worker.returncode) for worker in workers],
         first_failed=first_failed,
         chief_stdout=b"".join(chief_stdout).decode(errors="replace"),
-        was_asked=were_asked.is_set(),
+        was_asked=signals.received > 0,
     )
 
 
@@ -145,13 +170,19 @@ def _show(line: bytes) -> None:
     sys.stderr.flush()
 
 
-def _wait(workers: list[subprocess.Popen]) -> int | None:
-    """Returns None when all have succeeded, or the index of the first that failed."""
+def _wait(workers: list[subprocess.Popen], signals: Signals) -> int | None:
+    """Returns None when all have succeeded, or the index of the first that failed.
+
+    After a second signal, workers that are still there after `GRACE_AFTER_FAILURE_SECS` are killed.
+    """
     while True:
         statuses = [worker.poll() for worker in workers]
         failed = next((index for index, status in enumerate(statuses) if status), None)
         if failed is not None or None not in statuses:
             return failed
+        if time.monotonic() > signals.deadline:
+            for worker in workers:
+                worker.kill()
         time.sleep(POLL_SECS)
 
 
@@ -173,12 +204,15 @@ def _end(workers: list[subprocess.Popen], *, were_asked: bool) -> None:
 
 
 @contextlib.contextmanager
-def _forwarding_signals(workers: list[subprocess.Popen], were_asked: threading.Event) -> Iterator[None]:
+def _forwarding_signals(workers: list[subprocess.Popen], signals: Signals) -> Iterator[None]:
+    """Passes signals on to `workers`, also to those that are added later."""
+
     def on_signal(signum: int, _frame: FrameType | None) -> None:
-        were_asked.set()
-        for worker in workers:
-            if worker.poll() is None:
-                worker.send_signal(signum)
+        signals.received += 1
+        signals.last = signum
+        if signals.received > 1:
+            signals.deadline = time.monotonic() + GRACE_AFTER_FAILURE_SECS
+        signals.forward(workers)
 
     previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -223,6 +223,15 @@ class TrainConfig:
             changeable=True,
         ),
     ] = 10.0
+    join_timeout_secs: Annotated[
+        float,
+        setting(
+            "Seconds that a worker waits at the start for the other workers of `TF_CONFIG`.",
+            gt=0,
+            lt=COUNT_LIMIT,
+            changeable=True,
+        ),
+    ] = 600.0
     keep_checkpoints: Annotated[
         int,
         setting(

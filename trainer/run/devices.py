@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,8 @@ import tensorflow as tf
 from data_pipeline.errors import UserError
 from data_pipeline.threads import num_cores
 from trainer.config import TrainConfig
+from trainer.run.cluster import Cluster
+from trainer.run.rendezvous import met
 
 # More logical CPUs per core than this only wait for each other.
 LOGICAL_CPUS_PER_CORE = 4
@@ -68,27 +69,6 @@ class Devices:
         return range(self.worker * self.local_replicas, (self.worker + 1) * self.local_replicas)
 
 
-def worker_from_environment() -> tuple[int, int]:
-    """(worker, number of workers) from TF_CONFIG; (0, 1) without it.
-
-    Raises:
-        UserError: TF_CONFIG is not valid, or has tasks other than workers and a chief.
-    """
-    text = os.environ.get("TF_CONFIG")
-    if not text:
-        return 0, 1
-    try:
-        content = json.loads(text)
-        cluster, task = content["cluster"], content["task"]
-        kinds = [kind for kind in ("chief", "worker") if kind in cluster]
-        addresses = [(kind, index) for kind in kinds for index in range(len(cluster[kind]))]
-        return addresses.index((task["type"], int(task["index"]))), len(addresses)
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"TF_CONFIG must name a cluster of workers and this process's task, got {text!r} ({error})"
-        ) from None
-
-
 def max_replicas(config: TrainConfig) -> int:
     """The largest number of this process's devices that divides the batch; ignores `config.replicas`."""
     num_devices = len(tf.config.list_physical_devices("GPU")) or 1
@@ -96,15 +76,21 @@ def max_replicas(config: TrainConfig) -> int:
     return max(number for number in range(1, num_devices + 1) if rows % number == 0)
 
 
-def set_up_devices(config: TrainConfig) -> Devices:
-    """Chooses strategy and precision from the configuration, TF_CONFIG and the hardware.
+def set_up_devices(config: TrainConfig, cluster: Cluster | None = None) -> Devices:
+    """Chooses strategy and precision from the configuration, the cluster and the hardware.
 
     Must run before TensorFlow uses a device: logical CPUs and collectives cannot change afterwards.
 
+    Args:
+        cluster: the workers of the job; this process waits for the others. None: it trains alone.
+
     Raises:
         UserError: more replicas than devices, or a batch that does not divide by the replicas.
+        OSError: this worker's port is taken.
+        TimeoutError: another worker did not come in time.
     """
-    worker, num_workers = worker_from_environment()
+    cluster = cluster or Cluster()
+    num_workers = cluster.num_workers
     gpus = tf.config.list_physical_devices("GPU")
     local = config.replicas or len(gpus) or 1
     replicas = local * num_workers
@@ -142,10 +128,10 @@ def set_up_devices(config: TrainConfig) -> Devices:
     precision = _choose_precision(config.precision, gpus[:local])
     device = "GPU" if gpus else "CPU" if local == 1 else "CPU (logical)"
     return Devices(
-        strategy=_make_strategy(num_workers, names, config.reduction),
+        strategy=_make_strategy(cluster, names, config),
         precision=precision,
         num_workers=num_workers,
-        worker=worker,
+        worker=cluster.worker,
         local_replicas=local,
         threads=0 if gpus else threads,
         description=f"{counted(num_workers, 'worker')} x {local} {device}",
@@ -195,9 +181,23 @@ def let_memory_grow() -> None:
     _see(tf.config.list_physical_devices("GPU"))
 
 
-def _make_strategy(num_workers: int, names: list[str], reduction: str) -> tf.distribute.Strategy:
-    if num_workers > 1:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+# The cluster of this process's TensorFlow server, which lives as long as the process.
+_served: list[Cluster] = []
+
+
+def _make_strategy(cluster: Cluster, names: list[str], config: TrainConfig) -> tf.distribute.Strategy:
+    reduction = config.reduction
+    if cluster.num_workers > 1:
+        if _served:
+            if _served != [cluster]:
+                raise UserError(
+                    "TF_CONFIG must stay the same while a process lives, got another cluster or task"
+                )
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        with met(cluster, config.join_timeout_secs):
+            strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        _served.append(cluster)
+        return strategy
     if len(names) == 1:
         return tf.distribute.get_strategy()
     if reduction == "auto" and names[0].startswith("CPU"):

@@ -48,6 +48,7 @@ def run_loop(session: Session) -> LoopResult:
     session.keras_callbacks.on_train_begin()
     for block in blocks:
         losses, stop = _train_block(session, block, data)
+        session.stop_request.at_once = None  # from here on there are steps to save
         epoch_loss = _log_block(session, block, losses)
         is_epoch_end = block.first_step + block.num_steps == steps.order.steps_per_epoch
         if is_epoch_end:
@@ -63,6 +64,7 @@ def run_loop(session: Session) -> LoopResult:
     if blocks:
         session.save()
         session.checkpoints.wait()
+        session.stop_request.at_once = f"step {position.step} is saved"
     return LoopResult(
         step=position.step,
         train_loss=position.epoch_loss_sum / ((position.step - 1) % steps.order.steps_per_epoch + 1),

@@ -25,6 +25,7 @@ from data_pipeline.dataset.versions import (
 )
 from data_pipeline.errors import UserError
 from data_pipeline.files import replace_text
+from data_pipeline.logs import log
 from trainer.config import SETTINGS, Config, config_from_json, is_own_model
 from trainer.config.own_model import how_to_name
 
@@ -243,9 +244,13 @@ def newest_workdir() -> Path:
 def wait_for_chief(workdir: Workdir) -> None:
     """Waits until the chief has written the workdir; workers share its file system."""
     deadline = time.monotonic() + WAIT_FOR_CHIEF_SECS
+    next_line = time.monotonic() + 3
     while not workdir.is_started():  # config.json comes after the dataset
         if time.monotonic() > deadline:
             raise TimeoutError(f"{workdir.path}: the chief wrote no config.json in {WAIT_FOR_CHIEF_SECS} s")
+        if time.monotonic() > next_line:
+            log.warning(f"waiting   for the chief to prepare the data of {workdir.path}")
+            next_line += 15
         time.sleep(0.1)
 
 
