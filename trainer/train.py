@@ -209,7 +209,9 @@ def _train(
     session.stop_request = request
     with heartbeat, contextlib.closing(session):
         result = run_loop(session)
-        test = {} if result.was_stopped else monitor.test()
+        # A signal may also have come while the last step was saved.
+        was_stopped = result.was_stopped or request.signum is not None
+        test = {} if was_stopped else monitor.test()
         session.log_test(test)
     return TrainResult(
         run=Run(workdir=folder.path, config=config, dataset=dataset, model=engine.model, step=result.step),
@@ -221,5 +223,5 @@ def _train(
         test=test,
         examples_per_sec=result.examples_per_sec,
         # The signal may have reached another worker.
-        stopped_by=(session.stop_request.signum or signal.SIGTERM) if result.was_stopped else None,
+        stopped_by=(request.signum or signal.SIGTERM) if was_stopped else None,
     )

@@ -57,6 +57,7 @@ def train(
     from data_pipeline.sources.source import RatingsSource
     from trainer.config import RECIPES, make_config, read_config
     from trainer.config.own_model import named_model
+    from trainer.run.cluster import read_cluster
     from trainer.workdir.workdir import Workdir
 
     # Invalid input is reported before TensorFlow loads, which takes seconds.
@@ -68,6 +69,7 @@ def train(
     run_config = make_config(recipe, RECIPES, [*given, *own_model], file)
     named_model(run_config.model.name, model, given, file)
     check_split(run_config.data)
+    read_cluster()
     source: str | RatingsSource | None = data
     if data is not None and data != "generated" and not (Path(data) / MANIFEST).is_file():
         source = open_source(data, run_config.data)

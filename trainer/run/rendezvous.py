@@ -1,7 +1,7 @@
 """The workers of a job find each other before TensorFlow starts, whose own wait is silent and has no end.
 
 Each worker listens on its address of TF_CONFIG. All but the chief connect to the chief and stay connected;
-the chief connects back to each of them, so that both ways are known to work, and tells all when all are there.
+the chief connects back to each of them, so that both ways work, and tells all when all are there.
 Then each frees its port for TensorFlow's server. The connections stay open until that server has
 connected, too: if one breaks, that worker has died.
 """
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from data_pipeline.logs import log
 from trainer.run.cluster import Cluster, host_and_port
 
-FIRST_LINE_SECS = 2.0
+FIRST_LINE_SECS = 1.0
 LINE_SECS = 15.0
 RETRY_SECS = 0.3
 ANSWER_SECS = 5.0

@@ -27,10 +27,10 @@ def dataset(tmp_path_factory):
     return runs.prepare_generated(tmp_path_factory.mktemp("launch") / "dataset", num_train=40 * 32)
 
 
-def start_workers(dataset, workdir, *, restarts=0, settings=SETTINGS):
+def start_workers(dataset, workdir, *, restarts=0, settings=SETTINGS, env=None):
     command = runs.train_command(dataset, workdir, settings)
     command[3:3] = ["launch", "local", "--workers", "2", "--restarts", str(restarts), "--"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
 
 def worker_process(workdir, index):
@@ -159,3 +159,26 @@ def test_only_train_is_launched():
     )
     assert done.returncode == 2
     assert "launch starts `train`" in done.stderr
+
+
+def test_workers_train_behind_a_proxy_that_does_not_answer(dataset, tmp_path):
+    proxy = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY")}
+    launcher = start_workers(
+        dataset, tmp_path / "run", settings={**SETTINGS, "train.epochs": 1}, env={**os.environ, **proxy}
+    )
+    stdout, stderr = launcher.communicate(timeout=90)
+    assert launcher.returncode == 0, stderr
+    assert "\nproxy     grpc_proxy, https_proxy, http_proxy: not used between the workers\n" in stderr
+    assert json.loads(stdout.splitlines()[-1])["result"]["step"] == 40
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_the_workers_are_up_ends_all_at_once(dataset, tmp_path, signum):
+    workdir = tmp_path / "run"
+    launcher = start_workers(dataset, workdir, restarts=3)
+    runs.wait_until(lambda: len(runs.processes_with(str(workdir))) == 3)
+    launcher.send_signal(signum)
+    _, stderr = launcher.communicate(timeout=20)
+    assert launcher.returncode in (128 + signum, 1), stderr
+    assert "started again" not in stderr
+    assert runs.processes_with(str(workdir)) == []
