@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from data_pipeline.logs import log
 
@@ -33,6 +33,12 @@ class StopRequest:
 
     signum: int | None = None
     at_once: str | None = "nothing to save yet"
+    _watcher: _Watcher | None = None
+
+    def claim(self) -> None:
+        """Takes SIGTERM back from TensorFlow, whose server for several workers sets a handler of its own."""
+        if self._watcher:
+            self._watcher.set_handlers()
 
 
 @contextlib.contextmanager
@@ -44,10 +50,11 @@ def stop_on_signal(request: StopRequest) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # Only the main thread may set handlers.
         return
-    watcher = _Watcher(request)
+    watcher = request._watcher = _Watcher(request)
     try:
         yield
     finally:
+        request._watcher = None
         watcher.close()
 
 
@@ -63,8 +70,12 @@ class _Watcher:
         os.set_blocking(writer, False)
         self._thread = threading.Thread(target=self._watch, name="signals", daemon=True)
         self._thread.start()
-        self._previous = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        self._previous = self.set_handlers()
         self._previous_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+    def set_handlers(self) -> dict[signal.Signals, Any]:
+        """Returns those before."""
+        return {number: signal.signal(number, self._on_signal) for number in SIGNALS}
 
     def close(self) -> None:
         self._is_ending.set()

@@ -162,7 +162,7 @@ def test_only_train_is_launched():
 
 
 def test_workers_train_behind_a_proxy_that_does_not_answer(dataset, tmp_path):
-    proxy = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY")}
+    proxy = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY"), "http://127.0.0.1:9")
     launcher = start_workers(
         dataset, tmp_path / "run", settings={**SETTINGS, "train.epochs": 1}, env={**os.environ, **proxy}
     )
