@@ -53,6 +53,11 @@ def stop_on_signal(request: StopRequest) -> Iterator[None]:
     watcher = request._watcher = _Watcher(request)
     try:
         yield
+    except BaseException as error:
+        # TensorFlow's tracing turns an exception of a signal into one of its own.
+        if watcher.raised is not None and error is not watcher.raised:
+            raise watcher.raised from None
+        raise
     finally:
         request._watcher = None
         watcher.close()
@@ -64,6 +69,7 @@ class _Watcher:
     def __init__(self, request: StopRequest) -> None:
         self._request = request
         self._received = 0
+        self.raised: BaseException | None = None
         self._is_ending = threading.Event()
         self._reader, writer = os.pipe()
         self._writer = writer
@@ -97,10 +103,15 @@ class _Watcher:
             return
         self._is_ending.set()
         self._restore_handlers()
+        self._request.signum = signum  # should the exception get lost, the loop stops
         previous = self._previous[signal.Signals(signum)]
-        if callable(previous):
-            previous(signum, frame)
-        sys.exit(128 + signum)
+        try:
+            if callable(previous):
+                previous(signum, frame)
+            sys.exit(128 + signum)
+        except BaseException as error:
+            self.raised = error
+            raise
 
     def _watch(self) -> None:
         """In a thread: one byte per signal, at once."""

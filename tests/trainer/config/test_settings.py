@@ -60,6 +60,7 @@ BOUNDS = {
     "train.log_every_steps": (1, True, COUNT),
     "train.checkpoint_every_steps": (0, True, COUNT),
     "train.checkpoint_every_minutes": (0, True, COUNT),
+    "train.join_timeout_secs": (0, False, COUNT),
     "train.keep_checkpoints": (1, True, COUNT),
 }
 WHOLE = {key for key in BOUNDS if SETTINGS[key].annotation is int}
@@ -258,7 +259,7 @@ def test_a_continued_run_may_change_what_does_not_change_its_result():
     changeable = {key for key, declared in SETTINGS.items() if declared.changeable}
     names = (
         *("precision", "epochs", "max_steps", "replicas", "steps_per_loop", "log_every_steps", "reduction"),
-        *("checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints"),
+        *("checkpoint_every_steps", "checkpoint_every_minutes", "keep_checkpoints", "join_timeout_secs"),
     )
     assert changeable == {f"train.{name}" for name in names}
 

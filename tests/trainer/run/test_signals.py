@@ -109,6 +109,20 @@ def test_a_signal_of_its_caller_reaches_the_callers_handler():
         signal.signal(signal.SIGTERM, own)
 
 
+@pytest.mark.parametrize(
+    ("signum", "expected"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
+)
+def test_an_exception_that_hides_the_signals_is_replaced_by_it(signum, expected):
+    def trace():
+        try:
+            signal.raise_signal(signum)
+        except BaseException:
+            raise RuntimeError("out of scope") from None
+
+    with pytest.raises(expected), stop_on_signal(StopRequest()):
+        trace()
+
+
 def test_a_thread_that_is_not_the_main_one_changes_no_handler():
     def use():
         with stop_on_signal(StopRequest()):
