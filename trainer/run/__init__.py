@@ -2,6 +2,7 @@
 
 data         the ratings of a run, prepared where needed
 cluster      the workers of TF_CONFIG, past proxies
+connections  sockets between the workers
 rendezvous   waits until all workers are there
 devices      strategy, replicas and precision from the hardware
 build        model, objective and engine from settings and data

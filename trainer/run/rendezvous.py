@@ -9,7 +9,6 @@ connected, too: if one breaks, that worker has died.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import socket
@@ -20,6 +19,7 @@ from collections.abc import Callable, Iterator
 
 from data_pipeline.logs import log
 from trainer.run.cluster import Cluster, host_and_port
+from trainer.run.connections import listen_on, read_line, reason_of, shut
 
 FIRST_LINE_SECS = 1.0
 LINE_SECS = 15.0
@@ -81,7 +81,7 @@ class _Meeting:
         self._open: list[socket.socket] = []
         digest = hashlib.sha256(" ".join(cluster.addresses).encode()).hexdigest()[:16]
         self._greeting = f"reeltrain {digest}"
-        self._server = _listen(cluster.addresses[cluster.worker])
+        self._server = listen_on(cluster.addresses[cluster.worker])
         self._thread(self._accept)
 
     def _thread(self, work: Callable[..., None], *arguments: object) -> None:
@@ -105,7 +105,7 @@ class _Meeting:
         Raises:
             OSError: it is no worker of this job.
         """
-        greeting, _, index = _read_line(connection).rpartition(" ")
+        greeting, _, index = read_line(connection).rpartition(" ")
         if greeting.startswith("reeltrain ") and greeting != self._greeting:
             raise OSError("its TF_CONFIG names another cluster")
         if greeting != self._greeting or not index.isdigit():
@@ -130,7 +130,7 @@ class _Meeting:
 
     def all_there(self) -> None:
         """Frees the port; the connections stay."""
-        _shut(self._server)
+        shut(self._server)
 
     def connected(self) -> None:
         """TensorFlow has connected: the connections may end."""
@@ -138,13 +138,13 @@ class _Meeting:
 
     def close(self) -> None:
         self._closed.set()
-        _shut(self._server)
+        shut(self._server)
         with self._lock:
             for connection in self._open:
                 if self._connected.is_set():
                     with contextlib.suppress(OSError):
                         connection.sendall(f"{_CONNECTED}\n".encode())
-                _shut(connection)
+                shut(connection)
 
     def _lost(self, worker: int) -> None:
         """Called when a connection broke after all were there."""
@@ -185,7 +185,7 @@ class _Chief(_Meeting):
                 self._call(worker).close()
                 why = ""
             except (OSError, ValueError) as error:
-                why = _reason(error)
+                why = reason_of(error)
             with self._lock:
                 if not self._is_all_there:
                     if why or worker not in self._joined:
@@ -214,7 +214,7 @@ class _Chief(_Meeting):
             with self._lock:
                 if self._joined.get(worker) is connection and not self._is_all_there:
                     del self._joined[worker]
-                    self._missing[worker] = f"joined and ended ({_reason(error)})"
+                    self._missing[worker] = f"joined and ended ({reason_of(error)})"
         finally:
             if self._joined.get(worker) is not connection:
                 connection.close()
@@ -249,14 +249,14 @@ class _Worker(_Meeting):
                     return
             except (OSError, ValueError) as error:
                 with self._lock:
-                    self._missing = {0: _reason(error)}
+                    self._missing = {0: reason_of(error)}
             self._closed.wait(RETRY_SECS)
 
     def _listen_to(self, chief: socket.socket) -> None:
         with self._lock:
             self._open.append(chief)
         told: dict[int, str] = {}
-        while (line := _read_line(chief)) != _ALL_THERE:
+        while (line := read_line(chief)) != _ALL_THERE:
             worker, _, why = line.partition(" ")
             if worker.isdigit() and int(worker) < self._cluster.num_workers:
                 told[int(worker)] = why
@@ -277,51 +277,7 @@ def _watch(connection: socket.socket, lost: Callable[[], None]) -> None:
     """Reads until the other end says that it has connected; a connection that just ends is a loss."""
     try:
         connection.settimeout(None)
-        while _read_line(connection) != _CONNECTED:
+        while read_line(connection) != _CONNECTED:
             pass
     except OSError:
         lost()
-
-
-def _listen(address: str) -> socket.socket:
-    """Listens on the port as TensorFlow's server will, on all interfaces."""
-    port = host_and_port(address)[1]
-    try:
-        if socket.has_dualstack_ipv6():
-            with contextlib.suppress(OSError):
-                return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
-        return socket.create_server(("", port))
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            what = "TF_CONFIG: this worker's port must be free, but another process listens on it"
-            raise OSError(error.errno, what, address) from None
-        what = f"TF_CONFIG: cannot listen on this worker's port: {error.strerror}"
-        raise OSError(error.errno, what, address) from None
-
-
-def _read_line(connection: socket.socket) -> str:
-    """A line without its end; OSError if the connection ended before it."""
-    line = bytearray()
-    while not line.endswith(b"\n"):
-        byte = connection.recv(1)
-        if not byte or len(line) > 1000:
-            raise ConnectionResetError(errno.ECONNRESET, "the connection ended")
-        line += byte
-    return line[:-1].decode(errors="replace")
-
-
-def _reason(error: Exception) -> str:
-    """In a few words, on one line."""
-    if isinstance(error, socket.gaierror | UnicodeError):
-        return "this host name is not known"
-    if isinstance(error, TimeoutError):
-        return "no answer"
-    text = getattr(error, "strerror", None) or str(error)
-    return (text[:1].lower() + text[1:]).replace("\n", " ")
-
-
-def _shut(connection: socket.socket) -> None:
-    """Closes a socket that another thread may wait for."""
-    with contextlib.suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
-    connection.close()
