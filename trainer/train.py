@@ -128,7 +128,6 @@ def train(
                 data, run_config, settings, file, workdir, cluster.num_workers
             )
         devices = set_up_devices(run_config.train, cluster)
-        request.claim()
         own_model = None if model is None else import_model(model)
         # Of a job's workers only the chief writes, and holds the lock for all.
         lock = locked(folder.path) if devices.is_chief else contextlib.nullcontext()

@@ -42,7 +42,7 @@ def met(cluster: Cluster, timeout_secs: float) -> Iterator[None]:
     meeting = (_Chief if cluster.is_chief else _Worker)(cluster)
     try:
         _wait(meeting, cluster, timeout_secs)
-        meeting.all_there()
+        meeting.all_there(timeout_secs)
         yield
         meeting.connected()
     finally:
@@ -78,6 +78,7 @@ class _Meeting:
         self._closed = threading.Event()
         self._connected = threading.Event()
         self._is_all_there = False
+        self._others = [i for i in range(cluster.num_workers) if i != cluster.worker]
         self._open: list[socket.socket] = []
         digest = hashlib.sha256(" ".join(cluster.addresses).encode()).hexdigest()[:16]
         self._greeting = f"reeltrain {digest}"
@@ -128,9 +129,22 @@ class _Meeting:
             raise
         return connection
 
-    def all_there(self) -> None:
-        """Frees the port; the connections stay."""
+    def all_there(self, timeout_secs: float) -> None:
+        """Frees the port; the connections stay. From now on TensorFlow has `timeout_secs` to connect."""
         shut(self._server)
+        self._thread(self._limit, timeout_secs)
+
+    def _limit(self, timeout_secs: float) -> None:
+        deadline = time.monotonic() + timeout_secs
+        while not self._closed.wait(min(LINE_SECS, max(0.0, deadline - time.monotonic()))):
+            left = deadline - time.monotonic()
+            others = ", ".join(self._cluster.name(i) for i in self._others)
+            if left <= 0:
+                limit = f"within {timeout_secs:g} s (train.join_timeout_secs), it did not"
+                what = f"TensorFlow must connect with {others} {limit}"
+                print(f"reeltrain: {what}", file=sys.stderr, flush=True)
+                os._exit(1)
+            log.warning(f"waiting   for TensorFlow to connect with {others} (gives up in {left:.0f} s)")
 
     def connected(self) -> None:
         """TensorFlow has connected: the connections may end."""
@@ -170,13 +184,13 @@ class _Chief(_Meeting):
             self._is_all_there = not self._missing
             return dict(self._missing)
 
-    def all_there(self) -> None:
+    def all_there(self, timeout_secs: float) -> None:
         with self._lock:
             for worker, connection in self._joined.items():
                 with contextlib.suppress(OSError):
                     connection.sendall(f"{_ALL_THERE}\n".encode())
                 self._thread(self._watch, worker, connection)
-        super().all_there()
+        super().all_there(timeout_secs)
 
     def _look(self, worker: int) -> None:
         """Calls the worker until it can be reached: in a thread, since a name server may take its time."""

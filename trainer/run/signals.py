@@ -8,19 +8,24 @@ and ends the process if the main thread should end but does not get to it.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import select
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from data_pipeline.logs import log
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Time for the main thread to end by itself, which cleans up, before the process is ended.
 GRACE_SECS = 1.0
+LOOK_SECS = 0.2
+ctypes.pythonapi.PyOS_getsig.restype = ctypes.c_void_p
+ctypes.pythonapi.PyOS_setsig.restype = ctypes.c_void_p
 
 
 class StopRequest:
@@ -33,12 +38,6 @@ class StopRequest:
 
     signum: int | None = None
     at_once: str | None = "nothing to save yet"
-    _watcher: _Watcher | None = None
-
-    def claim(self) -> None:
-        """Takes SIGTERM back from TensorFlow, whose server for several workers sets a handler of its own."""
-        if self._watcher:
-            self._watcher.set_handlers()
 
 
 @contextlib.contextmanager
@@ -50,7 +49,7 @@ def stop_on_signal(request: StopRequest) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # Only the main thread may set handlers.
         return
-    watcher = request._watcher = _Watcher(request)
+    watcher = _Watcher(request)
     try:
         yield
     except BaseException as error:
@@ -59,7 +58,6 @@ def stop_on_signal(request: StopRequest) -> Iterator[None]:
             raise watcher.raised from None
         raise
     finally:
-        request._watcher = None
         watcher.close()
 
 
@@ -71,29 +69,37 @@ class _Watcher:
         self._received = 0
         self.raised: BaseException | None = None
         self._is_ending = threading.Event()
+        self._lock = threading.RLock()
+        self._python: dict[signal.Signals, int] = {}
         self._reader, writer = os.pipe()
         self._writer = writer
         os.set_blocking(writer, False)
         self._thread = threading.Thread(target=self._watch, name="signals", daemon=True)
         self._thread.start()
-        self._previous = self.set_handlers()
+        self._previous = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        self._python = {number: ctypes.pythonapi.PyOS_getsig(number) for number in SIGNALS}
         self._previous_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
 
-    def set_handlers(self) -> dict[signal.Signals, Any]:
-        """Returns those before."""
-        return {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+    def _keep_handlers(self) -> None:
+        """Takes SIGTERM back from TensorFlow's server of several workers, which sets a handler in C."""
+        with self._lock:
+            if not self._is_ending.is_set() and self._python:
+                for number, handler in self._python.items():
+                    if ctypes.pythonapi.PyOS_getsig(number) != handler:
+                        ctypes.pythonapi.PyOS_setsig(number, ctypes.c_void_p(handler))
 
     def close(self) -> None:
         self._is_ending.set()
         signal.set_wakeup_fd(self._previous_fd)
-        self._restore_handlers()
         os.close(self._writer)  # ends the thread
         self._thread.join()
         os.close(self._reader)
+        self._restore_handlers()
 
     def _restore_handlers(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        with self._lock:
+            for number, handler in self._previous.items():
+                signal.signal(number, handler)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         """In the main thread, as soon as it runs Python."""
@@ -116,7 +122,12 @@ class _Watcher:
     def _watch(self) -> None:
         """In a thread: one byte per signal, at once."""
         first: int | None = None
-        while byte := os.read(self._reader, 1):
+        while True:
+            while not select.select([self._reader], [], [], LOOK_SECS)[0]:
+                self._keep_handlers()
+            byte = os.read(self._reader, 1)
+            if not byte:
+                return
             if self._previous_fd != -1:
                 with contextlib.suppress(OSError):
                     os.write(self._previous_fd, byte)

@@ -22,7 +22,7 @@ import sys, time
 from data_pipeline.logs import shown
 from trainer.run.cluster import read_cluster
 from trainer.run.rendezvous import met
-with shown(), met(read_cluster(), 30):
+with shown(), met(read_cluster(), float(sys.argv[2])):
     print("met", flush=True)
     time.sleep(float(sys.argv[1]))
 print("connected", flush=True)
@@ -38,10 +38,10 @@ def meet(addresses, worker, timeout_secs=20.0):
         return worker
 
 
-def start_worker(addresses, index, *, connects_for=0.0):
+def start_worker(addresses, index, *, connects_for=0.0, timeout_secs=30):
     """A process that meets the others and then takes a while to connect."""
     return subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(connects_for)],
+        [sys.executable, "-c", WORKER, str(connects_for), str(timeout_secs)],
         env={**os.environ, "TF_CONFIG": tf_config(list(addresses), index)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -164,6 +164,15 @@ def test_a_worker_that_dies_while_tensorflow_connects_ends_the_others_by_name(vi
         assert workers[1 - victim].returncode == 1
         named = f"reeltrain: worker {victim} ({addresses[victim]}) ended while the workers connected\n"
         assert stderr.endswith(named)
+
+
+def test_tensorflow_that_does_not_connect_ends_all_by_name():
+    addresses = addresses_of(2)
+    workers = [start_worker(addresses, index, connects_for=60, timeout_secs=3) for index in (0, 1)]
+    with ended(*workers):
+        _, stderr = workers[0].communicate(timeout=20)
+        assert workers[0].returncode == 1
+        assert f"must connect with worker 1 ({addresses[1]}) within 3 s" in stderr
 
 
 def test_who_has_connected_first_is_not_missed():

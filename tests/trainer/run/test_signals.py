@@ -12,7 +12,7 @@ from trainer.run.signals import StopRequest, stop_on_signal
 
 # pbkdf2_hmac computes for minutes without running Python's signal handlers, as a compiler does.
 PROGRAM = """
-import hashlib, sys, time
+import ctypes, hashlib, signal, sys, time
 from data_pipeline.logs import shown
 from trainer.run.signals import StopRequest, stop_on_signal
 
@@ -26,6 +26,8 @@ with shown(), stop_on_signal(request):
         print("asked by", int(request.signum), flush=True)
         request.at_once = "all is saved" if "saved" in sys.argv else None
         time.sleep(60)
+    if "replaced" in sys.argv:  # as TensorFlow's server does
+        ctypes.CDLL(None).signal(signal.SIGTERM, signal.SIG_IGN)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)
 """
 
@@ -55,6 +57,15 @@ def test_with_nothing_to_save_the_first_signal_ends_a_long_call_with_a_line(star
     _, stderr = process.communicate(timeout=10)
     assert process.returncode == 128 + signum
     assert stderr == f"{signum.name}: stopping at once, nothing to save yet\n"
+
+
+def test_a_handler_that_is_replaced_in_c_is_put_back(start):
+    process = start("replaced")
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=10)
+    assert process.returncode == 143
+    assert stderr == "SIGTERM: stopping at once, nothing to save yet\n"
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
