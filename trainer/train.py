@@ -17,6 +17,8 @@ from data_pipeline.dataset.dataset import PreparedDataset
 from data_pipeline.files import path_of
 from data_pipeline.logs import log, shown
 from data_pipeline.sources.source import RatingsSource
+from trainer.cluster.cluster import past_proxies, read_cluster
+from trainer.cluster.heartbeat import watch_peers
 from trainer.config import RECIPES, Config, ConfigFile, make_config, read_config
 from trainer.config.own_model import import_model, named_model
 from trainer.config.parse import setting_texts
@@ -25,10 +27,8 @@ from trainer.models import ModelFunction, name_of
 from trainer.run.build import make_engine
 from trainer.run.callbacks import require_callbacks
 from trainer.run.caller import keras_in
-from trainer.run.cluster import past_proxies, read_cluster
 from trainer.run.data import Data, default_workdir, find_source, open_or_prepare, with_split_of
 from trainer.run.devices import Devices, set_up_devices
-from trainer.run.heartbeat import watch_peers
 from trainer.run.loop import run_loop
 from trainer.run.plan import memory_line, plan_lines, plan_steps
 from trainer.run.session import open_session

@@ -55,9 +55,9 @@ def train(
     from data_pipeline.prepare.splitting.rules import check_split
     from data_pipeline.sources.open_source import open_source
     from data_pipeline.sources.source import RatingsSource
+    from trainer.cluster.cluster import read_cluster
     from trainer.config import RECIPES, make_config, read_config
     from trainer.config.own_model import named_model
-    from trainer.run.cluster import read_cluster
     from trainer.workdir.workdir import Workdir
 
     # Invalid input is reported before TensorFlow loads, which takes seconds.

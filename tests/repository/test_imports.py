@@ -21,6 +21,7 @@ trainer.models
 trainer.objectives trainer.ranking
 trainer.engine
 trainer.workdir
+trainer.cluster
 trainer.run
 trainer.evaluation
 trainer.train trainer.serving

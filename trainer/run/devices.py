@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from data_pipeline.errors import UserError
 from data_pipeline.threads import num_cores
+from trainer.cluster.cluster import Cluster
+from trainer.cluster.rendezvous import met
 from trainer.config import TrainConfig
-from trainer.run.cluster import Cluster
-from trainer.run.rendezvous import met
 
 # More logical CPUs per core than this only wait for each other.
 LOGICAL_CPUS_PER_CORE = 4

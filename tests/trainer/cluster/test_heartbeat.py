@@ -9,8 +9,8 @@ import pytest
 
 from launch.jobs.tf_config import free_ports, tf_config
 from support import runs
-from trainer.run import heartbeat as peers_module
-from trainer.run.heartbeat import SILENT_BEATS, Heartbeat
+from trainer.cluster import heartbeat as peers_module
+from trainer.cluster.heartbeat import SILENT_BEATS, Heartbeat
 
 ADDRESSES = ["a:1", "b:2", "c:3"]
 

@@ -7,7 +7,7 @@ import pytest
 
 from data_pipeline.errors import UserError
 from launch.jobs.tf_config import tf_config
-from trainer.run.cluster import Cluster, past_proxies, read_cluster
+from trainer.cluster.cluster import Cluster, past_proxies, read_cluster
 
 TWO = ["10.0.0.1:1", "[::1]:2"]
 NAME = "no_grpc_proxy"

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import socket
 
-from trainer.run.cluster import host_and_port
+from trainer.cluster.cluster import host_and_port
 
 
 def listen_on(address: str) -> socket.socket:

@@ -13,15 +13,15 @@ import pytest
 
 from launch.jobs.tf_config import free_ports, tf_config
 from support import runs
-from trainer.run import rendezvous
-from trainer.run.cluster import Cluster
-from trainer.run.rendezvous import met
+from trainer.cluster import rendezvous
+from trainer.cluster.cluster import Cluster
+from trainer.cluster.rendezvous import met
 
 WORKER = """
 import sys, time
 from data_pipeline.logs import shown
-from trainer.run.cluster import read_cluster
-from trainer.run.rendezvous import met
+from trainer.cluster.cluster import read_cluster
+from trainer.cluster.rendezvous import met
 with shown(), met(read_cluster(), float(sys.argv[2])):
     print("met", flush=True)
     time.sleep(float(sys.argv[1]))

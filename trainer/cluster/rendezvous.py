@@ -18,8 +18,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from data_pipeline.logs import log
-from trainer.run.cluster import Cluster, host_and_port
-from trainer.run.connections import listen_on, read_line, reason_of, shut
+from trainer.cluster.cluster import Cluster, host_and_port
+from trainer.cluster.connections import listen_on, read_line, reason_of, shut
 
 FIRST_LINE_SECS = 1.0
 LINE_SECS = 15.0
