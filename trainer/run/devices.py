@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python import pywrap_tfe
 
 from data_pipeline.errors import UserError
+from data_pipeline.logs import log
 from data_pipeline.threads import num_cores
 from trainer.cluster.cluster import Cluster
 from trainer.cluster.rendezvous import met
@@ -194,7 +198,7 @@ def _make_strategy(cluster: Cluster, names: list[str], config: TrainConfig) -> t
                     "TF_CONFIG must stay the same while a process lives, got another cluster or task"
                 )
             return tf.distribute.MultiWorkerMirroredStrategy()
-        with met(cluster, config.join_timeout_secs):
+        with met(cluster, config.join_timeout_secs), _other_threads_running():
             strategy = tf.distribute.MultiWorkerMirroredStrategy()
         _served.append(cluster)
         return strategy
@@ -204,6 +208,46 @@ def _make_strategy(cluster: Cluster, names: list[str], config: TrainConfig) -> t
         reduction = "one_device"  # On logical CPUs the default's ring of collectives only adds threads.
     cross_device_ops = _REDUCTIONS[reduction]() if reduction != "auto" else None
     return tf.distribute.MirroredStrategy(names, cross_device_ops=cross_device_ops)
+
+
+@contextlib.contextmanager
+def _other_threads_running() -> Iterator[None]:
+    """Lets Python's other threads run while TensorFlow's server connects.
+
+    TensorFlow's binding holds the interpreter lock until all workers have connected: nothing could be said,
+    limited or stopped meanwhile. So its C function is called past the binding, where it can be found.
+    """
+    name = "TFE_EnableCollectiveOps"
+    try:
+        library = ctypes.CDLL(os.path.join(tf.sysconfig.get_lib(), "libtensorflow_cc.so.2"))
+        enable = getattr(library, name)
+        library.TF_NewStatus.restype = ctypes.c_void_p
+        library.TF_Message.restype = ctypes.c_char_p
+    except (OSError, AttributeError):
+        log.debug(f"{name} is not where TensorFlow 2.21 has it: signals wait while TensorFlow connects")
+        yield
+        return
+    pointer_of, name_of = ctypes.pythonapi.PyCapsule_GetPointer, ctypes.pythonapi.PyCapsule_GetName
+    pointer_of.restype, pointer_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    name_of.restype, name_of.argtypes = ctypes.c_char_p, [ctypes.py_object]
+
+    def connect(context: object, server: bytes) -> None:
+        status = ctypes.c_void_p(library.TF_NewStatus())
+        try:
+            pointer = ctypes.c_void_p(pointer_of(context, name_of(context)))
+            enable(pointer, server, ctypes.c_size_t(len(server)), status)
+            if code := library.TF_GetCode(status):
+                message = library.TF_Message(status).decode(errors="replace")
+                raise tf.errors.exception_type_from_error_code(code)(None, None, message)
+        finally:
+            library.TF_DeleteStatus(status)
+
+    binding = getattr(pywrap_tfe, name)
+    setattr(pywrap_tfe, name, connect)
+    try:
+        yield
+    finally:
+        setattr(pywrap_tfe, name, binding)
 
 
 def _choose_precision(wanted: str, gpus: list[Any]) -> str:
