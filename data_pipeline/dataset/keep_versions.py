@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from data_pipeline import advice
 from data_pipeline.dataset.dataset import PreparedDataset, open_dataset
 from data_pipeline.dataset.manifest import MANIFEST, read_manifest
 from data_pipeline.dataset.new_folder import replaced_folder
@@ -33,11 +34,12 @@ _NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EMLIN
 def require_replaceable(path: Path) -> None:
     """Raises UserError for a former version, and for a folder with other files, which would be lost."""
     if is_former(path):
-        root = dataset_root(path)
-        raise UserError(
-            f"{path}: a former version is never changed; "
-            f"`reeltrain versions {shlex.quote(str(root))} --restore {path.name}` makes it the present one"
+        root = str(dataset_root(path))
+        restore = advice.words(
+            f"reeltrain versions {shlex.quote(root)} --restore {path.name}",
+            f"reeltrain.restore_version({root!r}, {path.name!r})",
         )
+        raise UserError(f"{path}: a former version is never changed; `{restore}` makes it the present one")
     _refuse_foreign(path)
 
 

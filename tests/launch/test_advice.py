@@ -1,11 +1,13 @@
 """Advice in messages works where it is given: the verb has the option, the function has the keyword."""
 
+import ast
 import inspect
 import io
 import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pandas as pd
@@ -21,6 +23,7 @@ from launch.main import main
 from launch.options import _CHOICES, DATA_OPTIONS
 from trainer.config import SETTINGS
 
+PROJECT = Path(__file__).parents[2]
 ROWS = [(user, (user * 7 + step) % 20, 1 + step % 5) for user in range(30) for step in range(12)]
 
 
@@ -91,6 +94,37 @@ def test_advice_on_data_is_a_keyword_of_the_function(name, data):
     assert "data_settings" in inspect.signature(call).parameters
     if name == "prepare" and data != "pairs":
         assert call(data, "out", **{keyword: value}).num_rows("train") > 0
+
+
+def texts_of(tree):
+    """The texts of a module, but for docstrings and what `advice` renders."""
+    left_out = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr):
+            left_out.add(id(node.value))
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("words", "setting"):
+            left_out |= {id(part) for part in ast.walk(node)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in left_out:
+            yield node.value
+
+
+def test_texts_of_the_library_name_options_by_advice_alone():
+    """Library code does not know who asks; `--pairs` is read for one verb only, others build commands."""
+    found = {}
+    for wing in ("data_pipeline", "trainer", "reeltrain"):
+        for path in sorted((PROJECT / wing).rglob("*.py")):
+            texts = texts_of(ast.parse(path.read_text(encoding="utf-8")))
+            if options := {option for text in texts for option in options_in(text)}:
+                found[path.name] = options
+    assert found == {
+        "pairs.py": {"--pairs"},
+        "layouts.py": {"--workers", "--workdir", "--json", "--set"},
+        "verify.py": {"--recipe", "--set"},
+        "advice.py": {"--set", "--workdir"},
+        "reference.py": {"--set", "--config", "--recipe", "--model"},
+        "__init__.py": {"--xla"},
+    }
 
 
 def test_data_options_and_keywords_are_the_declared_settings():

@@ -119,11 +119,14 @@ class Workdir:
         dataset = open_version(path, fingerprint)
         if dataset is None:
             root = dataset_root(path)
-            moved = f"`reeltrain train DATASET --workdir {shlex.quote(str(self.path))}` tells the run"
+            train = advice.words(
+                f"reeltrain train DATASET --workdir {shlex.quote(str(self.path))}",
+                f"reeltrain.train(DATASET, workdir={str(self.path)!r})",
+            )
             if not (root / MANIFEST).is_file():
                 raise UserError(
                     f"{self.path}: was trained on the dataset {root}, which is not there; "
-                    f"if it or the run was moved, {moved}"
+                    f"if it or the run was moved, `{train}` records the new place"
                 )
             raise UserError(
                 f"{self.path}: was trained on version {version_id(fingerprint)} of the dataset {root}, which "

@@ -158,7 +158,7 @@ def test_of_a_dropped_version_the_run_says_what_is_there_and_what_can_be_done(pl
 def test_a_run_learns_where_its_dataset_was_moved_to(place):
     folder, served = place
     (folder / "d").rename(folder / "elsewhere")
-    with pytest.raises(reeltrain.UserError, match=r"`reeltrain train DATASET --workdir .*run` tells the run"):
+    with pytest.raises(reeltrain.UserError, match=r"`reeltrain\.train\(DATASET, workdir='.*run'\)` records"):
         reeltrain.load_run(folder / "run")
     reeltrain.train(folder / "elsewhere", settings=SETTINGS, workdir=folder / "run", quiet=True)
     pd.testing.assert_frame_equal(reeltrain.predict(folder / "run"), served["predicted"])
