@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import math
 import os
 import signal
@@ -150,13 +151,15 @@ def _start(arguments: list[str], addresses: list[str], index: int, *, log: IO[by
         stderr=log if index else subprocess.PIPE,
         # A terminal sends Ctrl-C to this process only, which forwards it once.
         start_new_session=True,
-        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        preexec_fn=functools.partial(_die_with, os.getpid()) if sys.platform == "linux" else None,
     )
 
 
-def _die_with_parent() -> None:
+def _die_with(launcher: int) -> None:
     """In the child: the kernel kills it when the launcher's thread ends for whatever reason."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != launcher:  # it has ended already
+        os._exit(1)
 
 
 def _read(stream: IO[bytes], sinks: list) -> None:
