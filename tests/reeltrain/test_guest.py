@@ -254,6 +254,7 @@ def test_more_replicas_after_tensorflow_was_used_are_refused_with_a_way_out(rati
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_many_calls_in_one_process_leave_nothing_behind(tmp_path):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
