@@ -213,9 +213,11 @@ def prepare_good(out):
 
 @pytest.fixture
 def begun_run(sandbox):
-    """The workdir of a run of the article recipe on the good ratings, as it is before its first step."""
+    """The workdir of a run of the article recipe on the good ratings, with a name of a checkpoint."""
     workdir = Workdir(sandbox / "run")
     workdir.start(*prepare_good(sandbox / "run" / "dataset"), precision="float32")
+    workdir.checkpoints.mkdir()
+    (workdir.checkpoints / "ckpt-1.index").touch()
     return workdir
 
 

@@ -15,6 +15,7 @@ CHILD = """
 import json, sys
 import numpy as np, keras, tensorflow as tf
 from trainer.config import ModelConfig, TrainConfig
+from trainer.run.caller import keras_in
 from trainer.run.devices import set_up_devices
 from trainer.engine import partition
 from trainer.engine.engine import Engine
@@ -25,7 +26,7 @@ bad_replica, precision, threads = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]
 partition.STEPWISE_ROWS_PER_THREAD = 1  # so that two cores share four rows
 devices = set_up_devices(TrainConfig(replicas=2, global_batch_size=8, precision=precision))
 keras.utils.set_random_seed(0)
-with devices.strategy.scope():
+with keras_in(devices.precision), devices.strategy.scope():
     model = build_model(ModelConfig(hidden_units=(4,)), ModelInputs(5, 5))
     engine = Engine(model, keras.optimizers.Adam(0.01), strategy=devices.strategy, global_batch_size=8,
                     block_steps=3, threads=threads, use_loss_scaling=precision == "mixed_float16")

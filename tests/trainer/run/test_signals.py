@@ -23,8 +23,8 @@ with shown(), stop_on_signal(request):
     if "python" in sys.argv:
         while request.signum is None:
             time.sleep(0.01)
-        print("asked by", int(request.signum), flush=True)
         request.at_once = "all is saved" if "saved" in sys.argv else None
+        print("asked by", int(request.signum), flush=True)
         time.sleep(60)
     if "replaced" in sys.argv:  # as TensorFlow's server does
         ctypes.CDLL(None).signal(signal.SIGTERM, signal.SIG_IGN)

@@ -91,7 +91,7 @@ def test_a_run_goes_on_with_its_version_and_a_new_run_takes_the_present_one(plac
     gone_on = reeltrain.train(folder / "d", settings=more, workdir=folder / "run").run
     error = capsys.readouterr().err
     assert f"the run's version {served['version']} of the dataset is used" in error
-    assert "to train on its rows, give a new --workdir" in error
+    assert "to train on its rows, give another workdir" in error
     assert gone_on.dataset.version == served["version"]
     # Independent: the same two epochs on a dataset that was never appended to.
     reeltrain.prepare(OLD, folder / "never")
