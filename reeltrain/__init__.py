@@ -14,6 +14,7 @@ does not wait for TensorFlow. Where Keras is imported, too, `keras.models.load_m
 from __future__ import annotations
 
 import importlib
+import random
 from typing import TYPE_CHECKING
 
 from reeltrain._keras import register_with_keras
@@ -132,11 +133,19 @@ __all__ = [
 # Hidden from type checkers, which would take every name for an attribute.
 if not TYPE_CHECKING:
 
+    def _imported(module: str) -> object:
+        """Imports a module; TensorFlow draws from `random` at its import, and the caller's numbers stay."""
+        before = random.getstate()
+        try:
+            return importlib.import_module(module)
+        finally:
+            random.setstate(before)
+
     def __getattr__(name: str) -> object:
         if name in _MODULES:
-            value = getattr(importlib.import_module(_MODULES[name]), name)
+            value = getattr(_imported(_MODULES[name]), name)
         elif name in _SUBMODULES:
-            value = importlib.import_module(f"{__name__}.{name}")
+            value = _imported(f"{__name__}.{name}")
         elif name == "__version__":
             from importlib.metadata import version
 

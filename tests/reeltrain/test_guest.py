@@ -144,6 +144,16 @@ CALLS = {
 }
 
 
+def test_the_first_use_of_a_name_leaves_the_callers_random_numbers(run_python):
+    printed = run_python(
+        "import random, numpy as np, reeltrain\n"
+        "before = random.getstate(), np.random.get_state()[1].tobytes()\n"
+        "reeltrain.train\n"  # imports TensorFlow, which draws
+        "print(before == (random.getstate(), np.random.get_state()[1].tobytes()))"
+    )
+    assert printed.strip() == "True"
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_the_process_is_as_before_when_a_call_returns(name, ratings, run, tmp_path):
     policy, epsilon = keras.config.dtype_policy(), keras.config.epsilon()
