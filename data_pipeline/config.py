@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypedDict
 
 from data_pipeline.errors import UserError
+from data_pipeline.files import path_of
 from data_pipeline.settings import (
     COUNT_LIMIT,
     SEED_LIMIT,
@@ -138,7 +139,7 @@ def setting_of_keywords(given: DataSettings, others: Iterable[str] = ()) -> list
 
     Raises:
         TypeError: a keyword that is no setting, as Python has it.
-        UserError: one key is given both ways.
+        UserError: one key is given both ways, or a file is given as something else than its path.
     """
     others = list(others)
     for key in given:
@@ -146,6 +147,9 @@ def setting_of_keywords(given: DataSettings, others: Iterable[str] = ()) -> list
             raise TypeError(f"got an unexpected keyword argument {key!r}")
         if any(text.partition("=")[0].strip() == f"data.{key}" for text in others):
             raise UserError(f"give {key}= or the setting data.{key}, got both")
+    for key, value in given.items():
+        if key in ("users", "items", "test"):
+            path_of(value, key)
     return [*others, *(f"data.{key}={value}" for key, value in given.items())]
 
 

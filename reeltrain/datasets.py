@@ -90,8 +90,9 @@ def append(
     if new is None:
         raise UserError("append needs the new ratings, got None")
     folder = path_of(dataset_dir, "dataset_dir")
+    given: DataSettings = {"format": format, "columns": columns, "bad_rows": bad_rows}
+    config = data_config(setting_of_keywords({**given, "users": users, "items": items}))
     stored.open_dataset(folder)
-    config = DataConfig(format=format, columns=columns, bad_rows=bad_rows, users=str(users), items=str(items))
     return append_ratings(open_source(new, config), folder, quiet=quiet)
 
 

@@ -181,6 +181,11 @@ def test_mypy_accepts_a_users_program_and_sees_its_mistakes(tmp_path):
         (lambda: reeltrain.train(settings="train.epochs=3"), "settings must be a mapping or a list"),
         (lambda: reeltrain.train(config=3), "a configuration must be a file or a mapping, got 3"),
         (lambda: reeltrain.append(None, "run"), "append needs the new ratings, got None"),
+        (
+            lambda: reeltrain.train(items=pd.DataFrame({"item_id": [1]})),
+            "items must be a path, a str or Path",
+        ),
+        (lambda: reeltrain.append(pd.DataFrame(), "run", users=None), "users must be a path, .* got None"),
         (lambda: reeltrain.train(settings=[3]), "settings must be a mapping .* got 3 among them"),
         (lambda: reeltrain.train(recipe=["mf"]), r"recipe must be one of .* got \['mf'\]"),
         (lambda: reeltrain.train(workdir=b"run"), "workdir must be a path, a str or Path, got b'run'"),
