@@ -20,6 +20,9 @@ from trainer.serving.vectors import SIDES, Side, Vectors, vectors_of
 if TYPE_CHECKING:
     import pandas as pd
 
+# Such a name means a file.
+_OTHER_FILES = (".csv", ".gz", ".json", ".jsonl", ".npy", ".npz", ".tsv", ".txt")
+
 
 def embeddings(run: Run | str | Path, side: Side) -> pd.DataFrame:
     """The vectors of all users or items of a run, a row for each id of the training rows.
@@ -62,6 +65,8 @@ def embedding_files(out: Path, side: Side | None, *, overwrite: bool = False) ->
     sides: Sequence[Side] = SIDES if side is None else (side,)
     files: dict[Side, Path] = {each: out if is_file else out / f"{each}.parquet" for each in sides}
     folder = out.parent if is_file else out
+    if out.suffix.lower() in _OTHER_FILES and not out.exists():
+        raise UserError(f"out must be a folder or a file that ends in .parquet, got {out}")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"out must be a folder or a file that ends in .parquet, got the file {folder}")
     if not is_file:

@@ -219,6 +219,7 @@ def test_files_are_never_overwritten_unasked(dataset, tmp_path):
     assert (tmp_path / "items.parquet").read_text() == "precious"
     for out, message in (
         (tmp_path / "one.parquet", "a file holds one side"),
+        (tmp_path / "one.csv", "a file that ends in .parquet, got"),
         (tmp_path / "no" / "folder", "must be in an existing folder"),
         (tmp_path / "items.parquet" / "in", "must be in an existing folder"),
     ):
