@@ -39,7 +39,9 @@ def versions(dataset: Path, drop: tuple[str, ...], restore: str | None, as_json:
     from data_pipeline.dataset.versions import dataset_versions
 
     if drop:
-        log.info(f"dropped   {', '.join(drop_versions(dataset, drop))}")
+        log.info(
+            f"dropped   {', '.join(drop_versions(dataset, drop))}; runs trained on it can no longer be used"
+        )
     if restore is not None:
         log.info(f"present   {restore_version(dataset, restore).version}")
     found = dataset_versions(dataset)

@@ -42,6 +42,7 @@ def probe_model(model: keras.Model, name: str, *, num_user_rows: int, num_item_r
             f"user_index={users[row]}, item_index={items[row]}"
         )
     _require_program(model, name, users, items)
+    _scores(model, name, users, items, ranges, training=True)  # what it reads only while it trains
     alone = _scores(model, name, users[:1], items[:1], ranges)
     half = _scores(model, name, users[1::2], items[1::2], ranges)
     tolerance = 1e-4 if model.compute_dtype in ("float32", "float64") else 3e-2
@@ -64,7 +65,15 @@ def _indices(num_user_rows: int, num_item_rows: int) -> tuple[np.ndarray, np.nda
     return np.array(users, np.int32), np.array(items, np.int32)
 
 
-def _scores(model: keras.Model, name: str, users: np.ndarray, items: np.ndarray, ranges: str) -> np.ndarray:
+def _scores(
+    model: keras.Model,
+    name: str,
+    users: np.ndarray,
+    items: np.ndarray,
+    ranges: str,
+    *,
+    training: bool = False,
+) -> np.ndarray:
     """Scores [rows] in float64, computed on a CPU."""
     try:
         with tf.device("CPU:0"):
@@ -74,7 +83,7 @@ def _scores(model: keras.Model, name: str, users: np.ndarray, items: np.ndarray,
                 for variables in (model.trainable_variables, model.non_trainable_variables)
             ]
             columns = {"user_index": tf.constant(users), "item_index": tf.constant(items)}
-            output, _ = model.stateless_call(*values, columns, training=False)
+            output, _ = model.stateless_call(*values, columns, training=training)
     except Exception as error:  # of code that is not ours
         raise UserError(f"model.name={name} {_reason(model, error)}; {ranges}") from error
     shape = tuple(output.shape)

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_pipeline import advice
 from data_pipeline.errors import UserError
 from data_pipeline.files import replaced_file
 from trainer.run.trained_run import Run, load_run
@@ -59,7 +60,8 @@ def embedding_files(out: Path, side: Side | None, *, overwrite: bool = False) ->
     """
     is_file = out.suffix.lower() == ".parquet" and not out.is_dir()
     if is_file and side is None:
-        raise UserError(f"a file holds one side: give users or items as well, or a folder, got {out}")
+        give = advice.words("--side users or --side items", 'side="users" or side="items"')
+        raise UserError(f"a file holds one side: give {give}, or a folder, got {out}")
     if side is not None and side not in SIDES:
         raise UserError(f"side must be users or items, got {side!r}")
     sides: Sequence[Side] = SIDES if side is None else (side,)
@@ -75,7 +77,8 @@ def embedding_files(out: Path, side: Side | None, *, overwrite: bool = False) ->
         raise UserError(f"out must be in an existing folder, got {out}")
     for path in files.values():
         if path.is_dir() or (path.exists() and not overwrite):
-            raise UserError(f"out must not exist unless overwrite is given, got {path}")
+            overwriting = advice.words("--overwrite", "overwrite=True")
+            raise UserError(f"out must not exist unless {overwriting} is given, got {path}")
     return files
 
 

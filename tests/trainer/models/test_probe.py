@@ -54,6 +54,13 @@ class Rows(keras.layers.Layer):
         return (None, 1)
 
 
+class RowsInTraining(Rows):
+    """Reads the table's rows as they are while it trains, and within range otherwise."""
+
+    def call(self, user, item, training=False):
+        return self.function(self.table, user if training else user % 10, item)
+
+
 def rows(number, function):
     return model_of(lambda user, item: Rows(number, function)(user, item))
 
@@ -74,6 +81,10 @@ REFUSED = {
     "users and items swapped": (
         model_of(lambda user, item: dense(Embedding(ITEMS, 4)(user), Embedding(USERS, 4)(item))),
         "reads index 60 of",
+    ),
+    "a table that is read in training only": (
+        model_of(lambda user, item: RowsInTraining(10, lambda t, u, _i: looked_up(t, u))(user, item)),
+        "reads index 60 of layer rows_in_training, which has 10 rows",
     ),
     "a negative index": (rows(USERS, lambda t, u, _i: looked_up(t, u - 1)), "reads index -1 of"),
     "a crossed index": (

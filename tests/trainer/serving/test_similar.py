@@ -213,7 +213,7 @@ def test_files_are_never_overwritten_unasked(dataset, tmp_path):
     run = run_of(dataset, "mlp")
     (tmp_path / "items.parquet").write_text("precious")
     for out, side in ((tmp_path, None), (tmp_path / "items.parquet", "items")):
-        with pytest.raises(reeltrain.UserError, match="must not exist unless overwrite is given"):
+        with pytest.raises(reeltrain.UserError, match="must not exist unless overwrite=True is given"):
             write_embeddings(run, out, side=side)
     assert [path.name for path in tmp_path.iterdir()] == ["items.parquet"]
     assert (tmp_path / "items.parquet").read_text() == "precious"
