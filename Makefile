@@ -55,7 +55,7 @@ tensorboard: $(PROJECT) ## Show the curves of all runs: [WORKDIR=runs/name]
 test: $(DEV) ## Run the tests and doctests: [ARGS="-k name"], [ARGS="-n0 -k name"] in one process
 	@$(BIN)/pytest -n auto --dist worksteal -m "not system" $(ARGS)
 
-test-systems: $(DEV) ## Run the tests of whole jobs: kills, workers, installs, leaks
+test-systems: $(DEV) ## Run the tests of whole jobs: kills, signals, resuming, workers, installs
 	@$(BIN)/pytest -n auto --dist worksteal -m system $(ARGS)
 
 check: lint ## Check format, style, types, Dockerfile, doctests and fast tests, within a minute

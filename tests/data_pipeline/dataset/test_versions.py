@@ -269,6 +269,7 @@ def test_a_moved_or_copied_dataset_has_all_its_versions(three, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_a_restore_killed_at_any_moment_has_happened_or_not(three):
     path, states = three
     first, _, third = ids(path)

@@ -240,6 +240,7 @@ def test_an_append_that_fails_changes_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_an_append_killed_at_any_moment_leaves_the_old_dataset_or_the_new(tmp_path):
     old = prepare(ratings(range(3000), range(100), 200_000, seed=4), tmp_path / "data")
     ratings(range(3000, 4000), range(100), 50_000, seed=5).to_csv(tmp_path / "new.csv", index=False)

@@ -141,6 +141,7 @@ def test_a_half_filled_folder_is_cleared_by_the_next_run(tiny_ratings, tmp_path,
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_a_process_killed_at_any_moment_leaves_no_half_dataset(many_ratings, tmp_path):
     draw = random.Random(20261124)
     out, partial = tmp_path / "prepared", tmp_path / ".prepared.partial"

@@ -190,6 +190,7 @@ def test_several_replicas_train_every_model_like_one_device(name, objective, rep
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_in_batch_softmax_on_two_workers_uses_the_items_of_the_global_batch(datasets, tmp_path):
     settings = {
         "model.name": "two-tower",

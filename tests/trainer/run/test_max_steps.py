@@ -12,7 +12,7 @@ SETTINGS = {
 }
 STEPS_PER_EPOCH = 21
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.system]
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ SETTINGS = {
 NUM_TRAIN = 150 * 32 + 11
 STEPS = 4 * 151
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.system]
 
 
 @pytest.fixture(scope="module")
