@@ -163,9 +163,10 @@ def _die_with(launcher: int) -> None:
 
 
 def _read(stream: IO[bytes], sinks: list) -> None:
-    for line in stream:
-        for sink in sinks:
-            sink(line)
+    with stream:
+        for line in stream:
+            for sink in sinks:
+                sink(line)
 
 
 def _show(line: bytes) -> None:

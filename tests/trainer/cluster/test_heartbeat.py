@@ -78,15 +78,17 @@ def test_a_worker_that_is_no_more_ends_the_other_within_30_s_by_name(tmp_path, v
     dataset = runs.prepare_generated(tmp_path / "dataset", num_train=40 * 32)
     settings = {"train.global_batch_size": 32, "train.steps_per_loop": 5, "train.epochs": 1000}
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    workers = [
-        subprocess.Popen(
-            runs.train_command(dataset, tmp_path / "run", settings),
-            env={**os.environ, "TF_CONFIG": tf_config(addresses, index)},
-            stdout=subprocess.DEVNULL,
-            stderr=(tmp_path / f"stderr-{index}").open("w"),
-        )
-        for index in (0, 1)
-    ]
+    workers = []
+    for index in (0, 1):
+        with (tmp_path / f"stderr-{index}").open("w") as stderr:
+            workers.append(
+                subprocess.Popen(
+                    runs.train_command(dataset, tmp_path / "run", settings),
+                    env={**os.environ, "TF_CONFIG": tf_config(addresses, index)},
+                    stdout=subprocess.DEVNULL,
+                    stderr=stderr,
+                )
+            )
     try:
         runs.wait_until(lambda: any((tmp_path / "run").glob("checkpoints/ckpt-*.index")), timeout_secs=90)
         workers[victim].send_signal(signum)
